@@ -1,0 +1,128 @@
+# midge: `make run` starts a broker on 127.0.0.1:1883, `make test` runs everything that must hold.
+# `make help` lists the targets.
+
+GO       ?= go
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+FUZZTIME ?= 60s
+SOAKTIME ?= 10m
+BENCH    ?= .
+BENCHTIME ?= 1s
+# Names midge also answers to; mosquitto itself goes to sbin, as Debian has it.
+LINKS    ?= mosquitto_pub mosquitto_sub
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+TOOLS    := bin/tools
+TESTFLAGS ?= -shuffle=on -timeout=10m
+
+# The binary is built without cgo: it runs on any Linux, and cross-compiling needs no foreign C compiler. The race
+# detector is the one thing that wants cgo; the test targets leave it on.
+export GOFLAGS ?= -buildvcs=false
+
+.DEFAULT_GOAL := build
+.PHONY: help run build install uninstall test test-race test-portable test-foreign check format lint arch generated generate \
+	cross bench fuzz soak mutate conformance cover dependencies clean FORCE
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
+
+run: build ## a broker on 127.0.0.1:1883, reachable from this machine only
+	./bin/midge serve
+
+build: bin/midge ## bin/midge
+
+bin/midge: FORCE
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/midge
+
+install: build ## into DESTDIR/PREFIX (default /usr/local), with the names of Mosquitto's programs as links
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 bin/midge $(DESTDIR)$(PREFIX)/bin/midge
+	ln -sf ../bin/midge $(DESTDIR)$(PREFIX)/sbin/mosquitto
+	for name in $(LINKS); do ln -sf midge $(DESTDIR)$(PREFIX)/bin/$$name || exit 1; done
+
+uninstall: ## removes what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/midge $(DESTDIR)$(PREFIX)/sbin/mosquitto $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(LINKS))
+
+# --- tests ---------------------------------------------------------------------------------------------------------
+
+test: ## everything: race detector on, the portable loop, other people's clients
+	./tools/deps.sh
+	$(MAKE) --no-print-directory test-race
+	$(MAKE) --no-print-directory test-portable
+	$(MAKE) --no-print-directory test-foreign
+
+test-race: ## the whole suite under the race detector, whose presence is proved first
+	$(GO) test -race -count=1 -tags racecheck ./test/race
+	$(GO) test -race $(TESTFLAGS) ./...
+
+test-portable: ## the whole suite with goroutines in place of epoll
+	$(GO) test $(TESTFLAGS) -tags portable ./...
+
+test-foreign: bin/midge ## mosquitto-clients, Paho, mqtt.js against the built binary
+	$(GO) test -count=1 -timeout=15m -tags foreign ./test/foreign/...
+
+cover: ## coverage.out and coverage.html
+	$(GO) test -coverprofile=coverage.out -coverpkg=./... ./...
+	$(GO) tool cover -html=coverage.out -o coverage.html
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+bench: ## go test -bench with allocations; BENCH and BENCHTIME choose
+	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 60s)
+	$(GO) run ./internal/tools/fuzzall -time $(FUZZTIME)
+
+soak: bin/midge ## connects, disconnects and traffic for SOAKTIME (default 10m); memory must stay flat
+	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -tags soak -v ./test/soak/...
+
+mutate: ## seeded faults must all be caught, 90 % of the mechanical mutants; writes docs/mutants.md
+	$(GO) run ./internal/tools/mutate faults
+	$(GO) run ./internal/tools/mutate operators -min 90 -write docs/mutants.md
+
+# --- checks --------------------------------------------------------------------------------------------------------
+
+check: format lint arch generated cross ## format, linters, shape of the tree, generated files, other platforms
+
+$(TOOLS)/.built: tools/go.mod tools/go.sum
+	@mkdir -p $(TOOLS)
+	cd tools && $(GO) build -o ../$(TOOLS)/ tool
+	@touch $@
+
+format: $(TOOLS)/.built
+	@out=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 $(TOOLS)/gofumpt -l); \
+	if [ -n "$$out" ]; then echo "not formatted (run: $(TOOLS)/gofumpt -w FILES):"; echo "$$out"; exit 1; fi
+
+lint: $(TOOLS)/.built
+	$(GO) vet ./...
+	$(GO) vet -tags portable ./...
+	$(GO) vet -tags foreign,soak,racecheck ./test/...
+	$(TOOLS)/staticcheck ./...
+	$(TOOLS)/staticcheck -tags portable ./internal/...
+	$(TOOLS)/go-errorlint -errorf -asserts -comparison ./...
+	$(TOOLS)/exhaustive -d -p ./...
+
+arch: ## shape of the tree, names in documents
+	$(GO) test ./internal/arch/...
+
+generated: ## generated files must be what their generator writes now
+	$(GO) run ./internal/tools/conformance -check
+	$(GO) run ./internal/tools/mutate faults -verify
+	$(GO) run ./internal/tools/dependencies -check
+
+generate: conformance dependencies ## writes all generated files anew
+
+conformance: ## docs/conformance.md from the statement tables and the tags in tests and scripts
+	$(GO) run ./internal/tools/conformance
+
+dependencies: ## docs/dependencies.txt from what the linker takes
+	$(GO) run ./internal/tools/dependencies
+
+cross: ## darwin, windows, arm64 and the portable loop must compile
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) build ./...
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 $(GO) build ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) build -tags portable ./...
+
+clean: ## removes what was built
+	rm -rf bin coverage.out coverage.html
