@@ -8,9 +8,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/midgemq/midge/internal/logging"
+	"github.com/midgemq/midge/mqtt"
 )
 
 // maxFile bounds a configuration file in bytes, so that a path such as
@@ -279,24 +279,8 @@ func (p *parser) parseString(label, rest string) (string, error) {
 		return "", p.errorf("Error: Empty '%s' value in configuration.", label)
 	case len(s) > maxString:
 		return "", p.errorf("Error: The '%s' value is longer than %d bytes.", label, maxString)
-	case !validText(s):
+	case !mqtt.ValidString(s):
 		return "", p.errorf("Error: Malformed UTF-8 in configuration.")
 	}
 	return s, nil
-}
-
-// validText reports whether s is a UTF-8 string that a packet of MQTT may
-// carry: no control characters, no non-characters.
-func validText(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		control := r < 0x20 || (r >= 0x7f && r <= 0x9f)
-		nonCharacter := (r >= 0xfdd0 && r <= 0xfdef) || r&0xfffe == 0xfffe
-		if control || nonCharacter {
-			return false
-		}
-	}
-	return true
 }
