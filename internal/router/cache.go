@@ -1,0 +1,180 @@
+package router
+
+import "unsafe"
+
+// Cache remembers what topics matched. It belongs to one goroutine, usually an event loop: devices repeat their topics, so nearly
+// every message finds its recipients here without touching the tree's lock.
+//
+// A result that was given out is never changed, so it can be read as long as the caller likes, also while others subscribe and while
+// the cache is asked for other topics.
+type Cache[S comparable] struct {
+	tree       *Tree[S]
+	entries    map[string]*cached[S]
+	all        []*cached[S] // the same entries, to choose one at random
+	maxEntries int
+	maxBytes   int
+	bytes      int
+	rand       uint64
+	swept      int
+	scratch    Result[S]
+}
+
+// cached is one remembered topic.
+type cached[S comparable] struct {
+	res   *Result[S]
+	gen   uint64 // of the tree, at which res was right
+	topic string
+	place uint32 // in all
+	used  bool   // since eviction last looked at it
+}
+
+// entryBytes is what one entry costs beside its topic and its matches: the struct, its result and its places in map and slice.
+const entryBytes = 192
+
+// maxCachedTopic is the longest topic remembered, in bytes. Hostile topics of 65,535 bytes would otherwise push all others out.
+const maxCachedTopic = 1024
+
+// evictionTries is how many entries eviction looks at for one that was not used lately.
+const evictionTries = 4
+
+// NewCache gives a cache for tree that holds at most entries topics and about bytes bytes, of which 16 go to each match when S is a
+// pointer. The newest result is kept even if it is larger than that alone.
+func NewCache[S comparable](tree *Tree[S], entries, bytes int) *Cache[S] {
+	return &Cache[S]{
+		tree:       tree,
+		entries:    make(map[string]*cached[S]),
+		maxEntries: max(entries, 1),
+		maxBytes:   bytes,
+		rand:       tree.seed | 1, // xorshift needs a state that is not zero
+	}
+}
+
+// Lookup gives the subscriptions that match topic, as Tree.Match does, in a read-only result. It does not allocate when the topic
+// is remembered and nothing that matches it was changed. topic is not kept.
+//
+// A change in the tree does not empty the cache. Each entry carries the generation at which it was right, and when asked for after
+// at most recentLen changes it is checked against these filters alone: while thousands of clients subscribe to topics of their own,
+// the results of other topics stay.
+func (c *Cache[S]) Lookup(topic []byte) *Result[S] {
+	e := c.entries[string(topic)]
+	if e == nil {
+		return c.miss(string(topic))
+	}
+	e.used = true
+	if e.gen != c.tree.Generation() {
+		c.refresh(e)
+	}
+	return e.res
+}
+
+func (c *Cache[S]) refresh(e *cached[S]) {
+	if now, ok := c.tree.unchanged(e.topic, e.gen); ok {
+		e.gen = now
+		return
+	}
+	c.bytes -= e.size()
+	e.gen = c.tree.Generation()
+	e.res = c.match(e.topic) // a new one: the old may be in use
+	c.bytes += e.size()
+	c.shrink(e)
+}
+
+func (c *Cache[S]) miss(topic string) *Result[S] {
+	gen := c.tree.Generation() // before Match, so that the entry cannot pass for newer than it is
+	res := c.match(topic)
+	if len(topic) > maxCachedTopic {
+		return res
+	}
+	if len(c.all) >= c.maxEntries {
+		c.remove(c.victim(nil))
+	}
+	e := &cached[S]{res: res, gen: gen, topic: topic, place: uint32(len(c.all))}
+	c.entries[topic] = e
+	c.all = append(c.all, e)
+	c.bytes += e.size()
+	c.shrink(e)
+	return res
+}
+
+// match gives a result of its own size: entries live long, and the scratch result is as large as the largest ever was.
+func (c *Cache[S]) match(topic string) *Result[S] {
+	s := &c.scratch
+	c.tree.Match(topic, s)
+	res := new(Result[S])
+	if len(s.Plain) > 0 {
+		res.Plain = append(make([]Match[S], 0, len(s.Plain)), s.Plain...)
+	}
+	if len(s.Groups) > 0 {
+		res.Groups = append(make([]*Group[S], 0, len(s.Groups)), s.Groups...)
+	}
+	s.Reset() // else sessions that are gone stay reachable
+	if n := cap(s.Plain); n > 4096 && len(res.Plain) < n/4 {
+		s.Plain = nil
+	}
+	return res
+}
+
+func (e *cached[S]) size() int {
+	return entryBytes + len(e.topic) + len(e.res.Plain)*int(unsafe.Sizeof(Match[S]{})) + len(e.res.Groups)*int(unsafe.Sizeof(uintptr(0)))
+}
+
+// shrink evicts until the bytes are kept to, sparing one entry.
+func (c *Cache[S]) shrink(spare *cached[S]) {
+	for c.bytes > c.maxBytes && len(c.all) > 1 {
+		c.remove(c.victim(spare))
+	}
+}
+
+// victim chooses the entry to go, other than spare: at random, with a second chance for those used since they were last looked at.
+// Least-recently-used was rejected: devices report in cycles, and with one topic more than the cache holds, a cycle would find
+// nothing in it; at random it still finds most.
+func (c *Cache[S]) victim(spare *cached[S]) *cached[S] {
+	var e *cached[S]
+	for range evictionTries {
+		c.rand ^= c.rand << 13
+		c.rand ^= c.rand >> 7
+		c.rand ^= c.rand << 17
+		e = c.all[c.rand%uint64(len(c.all))]
+		if e == spare {
+			e = c.all[(int(e.place)+1)%len(c.all)]
+		}
+		if !e.used {
+			break
+		}
+		e.used = false
+	}
+	return e
+}
+
+func (c *Cache[S]) remove(e *cached[S]) {
+	last := len(c.all) - 1
+	c.all[e.place] = c.all[last]
+	c.all[e.place].place = e.place
+	c.all[last] = nil
+	c.all = c.all[:last]
+	delete(c.entries, e.topic)
+	c.bytes -= e.size()
+}
+
+// Sweep looks at the next n entries and forgets those whose matches may have changed. Without it an entry nobody asks for keeps
+// sessions reachable that ended long ago; a loop calls it now and then when it is idle.
+func (c *Cache[S]) Sweep(n int) {
+	for range min(n, len(c.all)) {
+		if c.swept >= len(c.all) {
+			c.swept = 0
+		}
+		e := c.all[c.swept]
+		if e.gen != c.tree.Generation() {
+			now, ok := c.tree.unchanged(e.topic, e.gen)
+			if !ok {
+				c.remove(e) // the last entry takes its place and is looked at next
+				continue
+			}
+			e.gen = now
+		}
+		c.swept++
+	}
+}
+
+// Len gives the number of topics remembered and the bytes charged for them.
+func (c *Cache[S]) Len() (entries, bytes int) { return len(c.all), c.bytes }
