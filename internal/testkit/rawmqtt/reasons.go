@@ -1,0 +1,68 @@
+package rawmqtt
+
+// Reason codes per packet as the standard's tables of each packet list them,
+// for both senders; see also the two sets that only one side may send.
+var reasonSets = map[byte][]byte{
+	CONNACK: {
+		0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99,
+		0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
+	},
+	PUBACK:   {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99},
+	PUBREC:   {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99},
+	PUBREL:   {0x00, 0x92},
+	PUBCOMP:  {0x00, 0x92},
+	SUBACK:   {0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2},
+	UNSUBACK: {0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91},
+	DISCONNECT: {
+		0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96,
+		0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
+	},
+	AUTH: {0x00, 0x18, 0x19},
+}
+
+// notFromServer and notFromClient hold what table 3-10 and 3-11 reserve for the other side.
+var (
+	notFromServer = map[byte][]byte{DISCONNECT: {0x04}, AUTH: {0x19}}
+	notFromClient = map[byte][]byte{
+		DISCONNECT: {0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2},
+		AUTH:       {0x00},
+		PUBACK:     {0x10},
+		PUBREC:     {0x10},
+	}
+)
+
+func reasonAllowed(v, t, code byte, fromServer bool) bool {
+	if v != V5 {
+		switch t {
+		case CONNACK:
+			return code <= 5
+		case SUBACK:
+			return code <= 2 || (code == 0x80 && v == V311)
+		}
+		return true
+	}
+	side := notFromClient
+	if fromServer {
+		side = notFromServer
+	}
+	return contains(reasonSets[t], code) && !contains(side[t], code)
+}
+
+// checkReasons refuses codes outside the sender's set [MQTT-3.2.2-8] [MQTT-3.9.3-2].
+func (p *Packet) checkReasons(r *reader, v byte, fromServer bool) {
+	switch p.Type {
+	case CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, DISCONNECT, AUTH:
+		if !reasonAllowed(v, p.Type, p.Reason, fromServer) {
+			r.fail("reason 0x%02X is not one this sender may use here", p.Reason)
+		}
+	case SUBACK, UNSUBACK:
+		for _, c := range p.Codes {
+			if !reasonAllowed(v, p.Type, c, fromServer) {
+				r.fail("reason 0x%02X is not one this sender may use here", c)
+			}
+		}
+	}
+	if p.Type == CONNACK && p.Reason != 0 && p.SessionPresent {
+		r.fail("session present beside a refusal [MQTT-3.2.2-6]")
+	}
+}

@@ -1,0 +1,108 @@
+// Package behaviour runs the behaviour scripts of test/scripts against every
+// target: the engine in process, the whole broker over TCP, and a foreign broker.
+package behaviour
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/midgemq/midge/internal/testkit/script"
+	"github.com/midgemq/midge/internal/testkit/target"
+)
+
+var (
+	targetFlag = flag.String("target", "", "comma-separated targets to run: sim, tcp, mosquitto; empty for all of midge's own")
+	waitFlag   = flag.Duration("wait", 0, "how long an expected packet may take")
+)
+
+const scriptsDir = "../scripts"
+
+// load parses every script file; a file that does not parse fails the test.
+func load(t *testing.T) []*script.Script {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(scriptsDir, "*.txt"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in %s: %v", scriptsDir, err)
+	}
+	var all []*script.Script
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := script.Parse(filepath.Base(f), string(data))
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		all = append(all, list...)
+	}
+	return all
+}
+
+// TestScriptsParse checks every script's text without running it.
+func TestScriptsParse(t *testing.T) {
+	for _, s := range load(t) {
+		if s.About == "" {
+			t.Errorf("%s:%d: %s: about: is missing", s.File, s.Line, s.Name)
+		}
+	}
+}
+
+// TestScripts runs every script that names a wanted target, once for each of its
+// protocol versions, as file/section/version/target.
+func TestScripts(t *testing.T) {
+	wanted := targetNames(t)
+	for _, s := range load(t) {
+		file := strings.TrimSuffix(s.File, ".txt")
+		for _, name := range wanted {
+			if !s.Has(name) {
+				continue
+			}
+			for _, v := range s.Versions {
+				t.Run(fmt.Sprintf("%s/%s/v%d/%s", file, s.Name, v, name), func(t *testing.T) {
+					t.Parallel()
+					o := script.Options{Dir: t.TempDir(), Wait: *waitFlag, Foreign: name == "mosquitto"}
+					if o.Wait == 0 {
+						o.Wait = 10 * time.Second
+					}
+					if err := s.Run(v, factories[name], o); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
+		}
+	}
+}
+
+func targetNames(t *testing.T) []string {
+	t.Helper()
+	if *targetFlag == "" {
+		var own []string
+		for name := range factories {
+			if name != "mosquitto" {
+				own = append(own, name)
+			}
+		}
+		slices.Sort(own)
+		return own
+	}
+	names := strings.Split(*targetFlag, ",")
+	for _, n := range names {
+		if factories[n] == nil {
+			t.Fatalf("-target=%s: unknown target", n)
+		}
+	}
+	return names
+}
+
+// factories start a fresh broker of each kind.
+var factories = map[string]target.Factory{
+	"mosquitto": target.Mosquitto,
+}
