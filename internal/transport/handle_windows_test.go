@@ -1,0 +1,5 @@
+package transport
+
+import "syscall"
+
+func sysHandle(fd uintptr) syscall.Handle { return syscall.Handle(fd) }
