@@ -1,10 +1,13 @@
 package router
 
-import "slices"
+import (
+	"hash/maphash"
+	"slices"
+)
 
-// Sizes of B+ tree nodes. 63 entries of 32 bytes and the two other fields fill a size class of 2,048 bytes when M is a pointer.
+// Sizes of B+ tree nodes. 124 numbers of 4 bytes and the two other fields fill a size class of 512 bytes.
 const (
-	leafMax  = 63
+	leafMax  = 124
 	leafMin  = leafMax / 4
 	innerMax = 64 // children
 	innerMin = innerMax / 4
@@ -21,44 +24,51 @@ type entry[M any] struct {
 	seq   uint64
 }
 
-// leaf holds entries in ascending order of topic; leaves are linked in the same order.
-type leaf[M any] struct {
-	n     int
-	next  *leaf[M]
-	items [leafMax]entry[M]
+// btree is a B+ tree of topic names, with a hash table beside it. The entries lie in a slab; both hold their numbers. The hash table
+// is for the topics that are there already, by far the most common question: in the tree it would cost a dozen cache misses, under
+// the lock. Its height is logarithmic, and no function here recurses.
+type btree[M any] struct {
+	items  slab[entry[M]]
+	seed   maphash.Seed // random, so that nobody can prepare topics that collide
+	index  table
+	top    child
+	height int // inner levels above the leaves
+}
+
+// leaf holds the numbers of entries in ascending order of topic; leaves are linked in the same order.
+type leaf struct {
+	n    int
+	next *leaf
+	ids  [leafMax]uint32
 }
 
 // inner has n children; keys[i] is above every topic in child i and at most the first one in child i+1. The children are leaves or
 // inner nodes, the same on one height.
-type inner[M any] struct {
+type inner struct {
 	n    int
 	keys [innerMax - 1]string
-	kids [innerMax]child[M]
+	kids [innerMax]child
 }
 
-type child[M any] struct {
-	in *inner[M]
-	lf *leaf[M]
-}
-
-// btree is a B+ tree from topic names to messages. Its height is logarithmic, and no function here recurses.
-type btree[M any] struct {
-	top    child[M]
-	height int // inner levels above the leaves
-	n      int
+type child struct {
+	in *inner
+	lf *leaf
 }
 
 // path is the way from the top to a leaf: the inner nodes and which child was taken.
-type path[M any] [maxHeight]struct {
-	in *inner[M]
+type path [maxHeight]struct {
+	in *inner
 	i  int
 }
 
-// search gives the first place in the leaf whose topic is not below key.
-func (l *leaf[M]) search(key string, from int) int {
+// topic gives the name of entry i of a leaf.
+func (t *btree[M]) topic(l *leaf, i int) string { return t.items.at(l.ids[i]).topic }
+
+// search gives the first place in the leaf, not before from, whose topic is not below key.
+func (t *btree[M]) search(l *leaf, key string, from int) int {
 	lo, hi := from, l.n
 	for lo < hi {
-		if mid := int(uint(lo+hi) / 2); l.items[mid].topic < key {
+		if mid := int(uint(lo+hi) / 2); t.topic(l, mid) < key {
 			lo = mid + 1
 		} else {
 			hi = mid
@@ -68,7 +78,7 @@ func (l *leaf[M]) search(key string, from int) int {
 }
 
 // route gives the child that holds key.
-func (n *inner[M]) route(key string) int {
+func (n *inner) route(key string) int {
 	lo, hi := 0, n.n-1
 	for lo < hi {
 		if mid := int(uint(lo+hi) / 2); n.keys[mid] <= key {
@@ -81,7 +91,7 @@ func (n *inner[M]) route(key string) int {
 }
 
 // seek gives the leaf in which key is or belongs, and the way to it when p is not nil. The leaf is nil in an empty tree.
-func (t *btree[M]) seek(key string, p *path[M]) *leaf[M] {
+func (t *btree[M]) seek(key string, p *path) *leaf {
 	c := t.top
 	for h := range t.height {
 		i := c.in.route(key)
@@ -93,62 +103,68 @@ func (t *btree[M]) seek(key string, p *path[M]) *leaf[M] {
 	return c.lf
 }
 
-func (t *btree[M]) get(key string) *entry[M] {
-	l := t.seek(key, nil)
-	if l == nil {
-		return nil
+// find gives the number of a topic's entry, or 0.
+func (t *btree[M]) find(topic string) uint32 {
+	return t.lookup(maphash.String(t.seed, topic), topic)
+}
+
+func (t *btree[M]) lookup(hash uint64, topic string) uint32 {
+	p := t.index.probe(hash)
+	for id := p.next(); id != 0; id = p.next() {
+		if t.items.at(id).topic == topic {
+			return id
+		}
 	}
-	if i := l.search(key, 0); i < l.n && l.items[i].topic == key {
-		return &l.items[i]
-	}
-	return nil
+	return 0
 }
 
 // set stores an entry and gives the one it displaced. The topic of an entry that is there already is kept, the new one let go.
 func (t *btree[M]) set(e entry[M]) (old entry[M], had bool) {
-	var p path[M]
-	l := t.seek(e.topic, &p)
-	if l == nil {
-		l = new(leaf[M])
-		t.top.lf = l
-	}
-	i := l.search(e.topic, 0)
-	if i < l.n && l.items[i].topic == e.topic {
-		old = l.items[i]
-		e.topic = old.topic
-		l.items[i] = e
+	hash := maphash.String(t.seed, e.topic)
+	if id := t.lookup(hash, e.topic); id != 0 {
+		at := t.items.at(id)
+		old = *at
+		at.msg, at.seq = e.msg, e.seq
 		return old, true
 	}
-	t.n++
+	id := t.items.alloc()
+	*t.items.at(id) = e
+	t.index.insert(hash, id)
+	var p path
+	l := t.seek(e.topic, &p)
+	if l == nil {
+		l = new(leaf)
+		t.top.lf = l
+	}
+	i := t.search(l, e.topic, 0)
 	if l.n == leafMax {
 		right := l.split(i)
-		t.grow(&p, right.items[0].topic, child[M]{lf: right})
+		t.grow(&p, t.topic(right, 0), child{lf: right})
 		if i > l.n { // at i == l.n it is below right's first topic and belongs to the left
 			l, i = right, i-l.n
 		}
 	}
-	copy(l.items[i+1:l.n+1], l.items[i:l.n])
-	l.items[i] = e
+	copy(l.ids[i+1:l.n+1], l.ids[i:l.n])
+	l.ids[i] = id
 	l.n++
 	return old, false
 }
 
 // split moves the upper half of a full leaf to a new one behind it. If the next entry goes to the very end, nearly all stay: topics
 // that arrive in order would otherwise leave every leaf half empty.
-func (l *leaf[M]) split(at int) *leaf[M] {
+func (l *leaf) split(at int) *leaf {
 	keep := leafMax / 2
 	if at == leafMax && l.next == nil {
 		keep = leafMax - 1
 	}
-	r := &leaf[M]{next: l.next}
-	r.n = copy(r.items[:], l.items[keep:l.n])
-	clear(l.items[keep:l.n])
+	r := &leaf{next: l.next}
+	r.n = copy(r.ids[:], l.ids[keep:l.n])
 	l.n, l.next = keep, r
 	return r
 }
 
 // grow adds a child behind the one that the path took, splitting inner nodes upwards as needed.
-func (t *btree[M]) grow(p *path[M], key string, c child[M]) {
+func (t *btree[M]) grow(p *path, key string, c child) {
 	for h := t.height - 1; h >= 0; h-- {
 		n, i := p[h].in, p[h].i
 		if n.n < innerMax {
@@ -157,7 +173,7 @@ func (t *btree[M]) grow(p *path[M], key string, c child[M]) {
 		}
 		// The left half keeps keys below middle, the right those above; the middle one goes up.
 		const half = innerMax / 2
-		r := &inner[M]{n: innerMax - half}
+		r := &inner{n: innerMax - half}
 		up := n.keys[half-1]
 		copy(r.keys[:], n.keys[half:])
 		copy(r.kids[:], n.kids[half:])
@@ -169,17 +185,17 @@ func (t *btree[M]) grow(p *path[M], key string, c child[M]) {
 		} else {
 			r.insert(i-half, key, c)
 		}
-		key, c = up, child[M]{in: r}
+		key, c = up, child{in: r}
 	}
-	top := &inner[M]{n: 2}
+	top := &inner{n: 2}
 	top.keys[0] = key
 	top.kids[0], top.kids[1] = t.top, c
-	t.top = child[M]{in: top}
+	t.top = child{in: top}
 	t.height++
 }
 
 // insert adds key and child c behind child i; there must be room.
-func (n *inner[M]) insert(i int, key string, c child[M]) {
+func (n *inner) insert(i int, key string, c child) {
 	copy(n.keys[i+1:n.n], n.keys[i:n.n-1])
 	copy(n.kids[i+2:n.n+1], n.kids[i+1:n.n])
 	n.keys[i], n.kids[i+1] = key, c
@@ -187,42 +203,41 @@ func (n *inner[M]) insert(i int, key string, c child[M]) {
 }
 
 // remove takes child i+1 and the key before it out.
-func (n *inner[M]) remove(i int) {
+func (n *inner) remove(i int) {
 	copy(n.keys[i:], n.keys[i+1:n.n-1])
 	copy(n.kids[i+1:], n.kids[i+2:n.n])
 	n.n--
-	n.keys[n.n-1], n.kids[n.n] = "", child[M]{}
+	n.keys[n.n-1], n.kids[n.n] = "", child{}
 }
 
 // del removes an entry and gives it back.
-func (t *btree[M]) del(key string) (old entry[M], had bool) {
-	var p path[M]
-	l := t.seek(key, &p)
-	if l == nil {
+func (t *btree[M]) del(topic string) (old entry[M], had bool) {
+	hash := maphash.String(t.seed, topic)
+	id := t.lookup(hash, topic)
+	if id == 0 {
 		return old, false
 	}
-	i := l.search(key, 0)
-	if i == l.n || l.items[i].topic != key {
-		return old, false
-	}
-	old = l.items[i]
-	copy(l.items[i:], l.items[i+1:l.n])
+	var p path
+	l := t.seek(topic, &p)
+	i := t.search(l, topic, 0)
+	copy(l.ids[i:], l.ids[i+1:l.n])
 	l.n--
-	l.items[l.n] = entry[M]{}
-	t.n--
+	old = *t.items.at(id)
+	t.index.remove(hash, id)
+	t.items.release(id)
 	t.shrink(&p, l.n < leafMin)
 	return old, true
 }
 
 // shrink restores the minimum fill along the path, from the leaf upwards.
-func (t *btree[M]) shrink(p *path[M], short bool) {
+func (t *btree[M]) shrink(p *path, short bool) {
 	for h := t.height - 1; h >= 0 && short; h-- {
 		n, i := p[h].in, p[h].i
 		if i == n.n-1 {
 			i-- // the last child is joined with the one before it
 		}
 		if h == t.height-1 {
-			n.joinLeaves(i)
+			t.joinLeaves(n, i)
 		} else {
 			n.joinInner(i)
 		}
@@ -238,10 +253,10 @@ func (t *btree[M]) shrink(p *path[M], short bool) {
 }
 
 // joinLeaves makes one leaf of children i and i+1, or, if that would be nearly full, spreads their entries evenly.
-func (n *inner[M]) joinLeaves(i int) {
+func (t *btree[M]) joinLeaves(n *inner, i int) {
 	a, b := n.kids[i].lf, n.kids[i+1].lf
 	if a.n+b.n <= leafMax*3/4 {
-		copy(a.items[a.n:], b.items[:b.n])
+		copy(a.ids[a.n:], b.ids[:b.n])
 		a.n += b.n
 		a.next = b.next
 		n.remove(i)
@@ -249,22 +264,18 @@ func (n *inner[M]) joinLeaves(i int) {
 	}
 	half := (a.n + b.n) / 2
 	if k := a.n - half; k > 0 {
-		copy(b.items[k:b.n+k], b.items[:b.n])
-		copy(b.items[:k], a.items[half:a.n])
-		clear(a.items[half:a.n])
-		a.n, b.n = half, b.n+k
+		copy(b.ids[k:], b.ids[:b.n])
+		copy(b.ids[:k], a.ids[half:a.n])
 	} else {
-		k = -k
-		copy(a.items[a.n:], b.items[:k])
-		copy(b.items[:], b.items[k:b.n])
-		clear(b.items[b.n-k : b.n])
-		a.n, b.n = half, b.n-k
+		copy(a.ids[a.n:], b.ids[:-k])
+		copy(b.ids[:], b.ids[-k:b.n])
 	}
-	n.keys[i] = b.items[0].topic
+	a.n, b.n = half, a.n+b.n-half
+	n.keys[i] = t.topic(b, 0)
 }
 
 // joinInner is joinLeaves for children that are inner nodes.
-func (n *inner[M]) joinInner(i int) {
+func (n *inner) joinInner(i int) {
 	a, b := n.kids[i].in, n.kids[i+1].in
 	kids := slices.Concat(a.kids[:a.n], b.kids[:b.n])
 	keys := slices.Concat(a.keys[:a.n-1], n.keys[i:i+1], b.keys[:b.n-1])
@@ -279,7 +290,7 @@ func (n *inner[M]) joinInner(i int) {
 	n.keys[i] = keys[half-1]
 }
 
-func (n *inner[M]) fill(kids []child[M], keys []string) {
+func (n *inner) fill(kids []child, keys []string) {
 	n.n = len(kids)
 	clear(n.kids[copy(n.kids[:], kids):])
 	clear(n.keys[copy(n.keys[:], keys):])

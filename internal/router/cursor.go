@@ -61,7 +61,7 @@ func (c *Cursor[M]) Next(max int, f func(topic string, m M) bool) (done bool) {
 			c.done = true
 			return true
 		}
-		e := &l.items[i]
+		e := c.index.tree.items.at(l.ids[i])
 		match, onward := c.judge(e.topic)
 		if match && e.seq <= c.seq {
 			visits--
@@ -94,12 +94,12 @@ func (c *Cursor[M]) Next(max int, f func(topic string, m M) bool) (done bool) {
 }
 
 // stop remembers the entry that is next.
-func (c *Cursor[M]) stop(l *leaf[M], i int) {
+func (c *Cursor[M]) stop(l *leaf, i int) {
 	if l == nil {
 		c.done = true
 		return
 	}
-	c.pos = append(c.pos[:0], l.items[i].topic...)
+	c.pos = append(c.pos[:0], c.index.tree.topic(l, i)...)
 }
 
 // after remembers that topic has been dealt with. The smallest string above it is itself and a zero byte.
@@ -107,24 +107,28 @@ func (c *Cursor[M]) after(topic string) {
 	c.pos = append(append(c.pos[:0], topic...), 0)
 }
 
-// find gives the first entry not below pos, looking in the leaf where the scan is, and the one behind it, before it descends from
-// the top.
-func (c *Cursor[M]) find(l *leaf[M], i int) (*leaf[M], int) {
+// find gives the first entry not below pos. Often that is the very next one, so it looks there first, then in the leaf where the
+// scan is and the one behind it, before it descends from the top.
+func (c *Cursor[M]) find(l *leaf, i int) (*leaf, int) {
 	key := unsafe.String(unsafe.SliceData(c.pos), len(c.pos)) // a view that ends with this call
+	t := &c.index.tree
+	if l != nil && i+1 < l.n && key <= t.topic(l, i+1) {
+		return l, i + 1
+	}
 	for range 2 {
 		if l == nil {
 			break
 		}
-		if key <= l.items[l.n-1].topic {
-			return l, l.search(key, i)
+		if key <= t.topic(l, l.n-1) {
+			return l, t.search(l, key, i)
 		}
 		l, i = l.next, 0
 	}
-	l = c.index.tree.seek(key, nil)
+	l = t.seek(key, nil)
 	if l == nil {
 		return nil, 0
 	}
-	if i = l.search(key, 0); i == l.n {
+	if i = t.search(l, key, 0); i == l.n {
 		return l.next, 0
 	}
 	return l, i

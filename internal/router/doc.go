@@ -30,7 +30,8 @@
 //
 // # Retained messages
 //
-// Retained is a B+ tree over whole topic names in plain byte order, and Cursor is a monotone scan of it that skips: for each name it
+// Retained is a B+ tree over whole topic names in plain byte order, with a hash table for the topics that are there already, and
+// Cursor is a monotone scan of the tree that skips: for each name it
 // stands on it computes whether the filter matches and, if not, the smallest name behind it that still could (Cursor.judge), and
 // goes there. "a/+/b" over a thousand devices costs a thousand look-ups, however many topics each device has; "a/b/#" costs what it
 // delivers. A tree of levels was rejected: it needs two to three times the memory, and a position in it does not survive a change,

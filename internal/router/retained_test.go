@@ -202,14 +202,14 @@ func TestCursorSkipsNewer(t *testing.T) {
 // check walks the B+ tree and holds its rules.
 func (t *btree[M]) check(tb testing.TB) {
 	tb.Helper()
-	if t.top == (child[M]{}) {
-		if t.n != 0 || t.height != 0 {
-			tb.Fatalf("no nodes but %d entries, height %d", t.n, t.height)
+	if t.top == (child{}) {
+		if t.items.live != 0 || t.height != 0 {
+			tb.Fatalf("no nodes but %d entries, height %d", t.items.live, t.height)
 		}
 		return
 	}
 	type part struct {
-		c      child[M]
+		c      child
 		lo, hi string
 	}
 	level := []part{{t.top, "", ""}}
@@ -240,27 +240,25 @@ func (t *btree[M]) check(tb testing.TB) {
 		}
 		next = l.next
 		for j := range l.n {
-			s := l.items[j].topic
+			s := t.topic(l, j)
+			if t.find(s) != l.ids[j] {
+				tb.Fatalf("leaf %d: the hash table does not know %q", i, s)
+			}
 			if total > 0 && s <= last || s < p.lo || p.hi != "" && s >= p.hi {
 				tb.Fatalf("leaf %d: %q out of place", i, s)
 			}
 			last = s
 			total++
 		}
-		for j := l.n; j < leafMax; j++ {
-			if l.items[j].topic != "" {
-				tb.Fatalf("leaf %d keeps a dropped entry", i)
-			}
-		}
 	}
-	if total != t.n || next != nil {
-		tb.Fatalf("%d entries, want %d", total, t.n)
+	if total != t.items.live || next != nil {
+		tb.Fatalf("%d entries, want %d", total, t.items.live)
 	}
 }
 
 func TestBTreeAgainstMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
-	var tree btree[int]
+	tree := &NewRetained[int]().tree
 	m := map[string]int{}
 	const top = 12000 // enough for three heights
 	phases := []int{90, 10, 80, 50, 5}
@@ -292,7 +290,7 @@ func TestBTreeAgainstMap(t *testing.T) {
 		}
 	}
 	for key, want := range m {
-		if e := tree.get(key); e == nil || e.msg != want {
+		if id := tree.find(key); id == 0 || tree.items.at(id).msg != want {
 			t.Fatalf("%q is missing or wrong", key)
 		}
 	}
@@ -300,7 +298,7 @@ func TestBTreeAgainstMap(t *testing.T) {
 		tree.del(key)
 	}
 	tree.check(t)
-	if tree.get("x") != nil || tree.n != 0 {
+	if tree.find("x") != 0 || tree.items.live != 0 || tree.top != (child{}) {
 		t.Error("the tree is not empty")
 	}
 }
