@@ -70,7 +70,10 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 		for name, text := range files {
 			texts[name] = text
 		}
-		tests := append(append([]string{}, t.tests...), existing(scriptTests)...)
+		tests := existing(append(append([]string{}, t.tests...), scriptTests...))
+		if len(tests) == 0 {
+			return fmt.Errorf("%s has no tests", t.dir)
+		}
 		for _, m := range more {
 			guards[m.ID] = tests
 		}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+const oneFault = `commentary
+
+=== first
+area: qos1
+file: a.go
+test: ./a -run TestA
+test: ./b
+--- old
+	if x {
+		y()
+--- new
+	if !x {
+		y()
+
+=== second
+area: will
+file: a.go
+test: ./a
+--- old
+gone
+--- new
+`
+
+func TestParseFaults(t *testing.T) {
+	got, err := parseFaults("list", oneFault)
+	if err != nil || len(got) != 2 {
+		t.Fatalf("got %d faults, %v", len(got), err)
+	}
+	f := got[0]
+	if f.Name != "first" || f.Area != "qos1" || f.File != "a.go" || len(f.Tests) != 2 || f.Tests[0][2] != "TestA" || f.Where != "list:3" {
+		t.Errorf("got %+v", f)
+	}
+	if f.Old != "\tif x {\n\t\ty()" || f.New != "\tif !x {\n\t\ty()" {
+		t.Errorf("old %q, new %q", f.Old, f.New)
+	}
+	if got[1].New != "" {
+		t.Errorf("new %q, want a removal", got[1].New)
+	}
+}
+
+func TestParseFaultsRefuses(t *testing.T) {
+	full := "=== x\narea: a\nfile: f\ntest: ./t\n--- old\no\n--- new\nn\n"
+	tests := []struct{ name, text, want string }{
+		{"unknown key", "=== x\nfiles: a\n", `list:2: unknown key "files"`},
+		{"no value", "=== x\narea:\n", "want KEY: VALUE"},
+		{"no test", strings.Replace(full, "test: ./t\n", "", 1), "lacks area, file or test"},
+		{"no old text", strings.Replace(full, "\no\n", "\n\n", 1), "has no old text"},
+		{"no change", strings.Replace(full, "\nn\n", "\no\n", 1), "changes nothing"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := parseFaults("list", tt.text); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want …%s…", err, tt.want)
+			}
+		})
+	}
+}
+
+func faultTree(list string) fstest.MapFS {
+	row := []byte("id\trole\tr\tt\tarea\tv\n[MQTT-1]\tserver\tr\tt\tqos1\tv\n[MQTT-2]\tserver\tr\tt\twill\tv\n")
+	return fstest.MapFS{
+		"docs/spec/mqtt31.tsv": {Data: row}, "docs/spec/mqtt311.tsv": {Data: row}, "docs/spec/mqtt5.tsv": {Data: row},
+		"docs/spec/edge-cases.tsv": {Data: row}, faultDir + "/list.txt": {Data: []byte(list)},
+		"a.go": {Data: []byte("func f() {\n\tif x {\n\t\ty()\n\t}\n}\n")},
+	}
+}
+
+func TestVerifyFaults(t *testing.T) {
+	first := oneFault[:strings.Index(oneFault, "=== second")]
+	tests := []struct {
+		name  string
+		list  string
+		least int
+		areas bool
+		want  string
+	}{
+		{"applies", first, 1, false, ""},
+		{"gone stale", oneFault, 0, false, "second: the old text stands 0 times"},
+		{"too few", first, 2, false, "holds 1 faults, at least 2"},
+		{"area without a fault", first, 0, true, "areas without a fault: will"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fsys := faultTree(tt.list)
+			all, areas, err := loadFaults(fsys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = verifyFaults(fsys, all, areas, tt.least, tt.areas)
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	if _, _, err := loadFaults(faultTree(first + strings.Replace(first, "commentary", "", 1))); err == nil {
+		t.Error("the same name twice passed")
+	}
+	if _, _, err := loadFaults(faultTree(strings.Replace(first, "qos1", "qos9", 1))); err == nil {
+		t.Error("an unknown area passed")
+	}
+}
+
+// TestSeededFault runs real tests on a broken copy of the sample, and on one broken where no test looks.
+func TestSeededFault(t *testing.T) {
+	sample := "testdata/sample/sample.go"
+	fault := func(old, repl string) *Fault {
+		return &Fault{Name: "x", File: sample, Tests: [][]string{{"./testdata/sample"}}, Old: old, New: repl}
+	}
+	tests := []struct {
+		name, old, repl string
+		want            Outcome
+	}{
+		{"caught", "sum = n + 1", "sum = n + 2", Caught},
+		{"survives", "unseen += sum", "unseen -= sum", Survived},
+		{"does not compile", "sum++", "sum+", NoBuild},
+		{"hangs", "i++", "i += 0", Hangs},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, detail := tryFault(context.Background(), os.DirFS("."), fault(tt.old, tt.repl), 3*time.Second)
+			if got != tt.want {
+				t.Fatalf("got %s%s, want %s", got, detail, tt.want)
+			}
+		})
+	}
+}
+
+func TestMechanicalMutants(t *testing.T) {
+	dir := "testdata/sample"
+	texts, mutants, err := instrumentPackage(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guards := map[int][]string{}
+	for _, m := range mutants {
+		guards[m.ID] = []string{dir}
+	}
+	var out bytes.Buffer
+	suites, err := buildSuites(context.Background(), &out, t.TempDir(), texts, map[string]bool{dir: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := tryMutants(context.Background(), &out, mutants, guards, suites, 2)
+	got := map[string]Outcome{}
+	for _, m := range mutants {
+		got[m.Op+": "+m.Text] = results[m.ID]
+	}
+	want := map[string]Outcome{
+		"negate: n < 3 && len(list) > 0": Caught, "boundary: n < 3": Caught, "boundary: len(list) > 0": Caught,
+		"remove: sum = n + 1": Caught, "off-by-one: n + 1": Caught,
+		"remove: small = flag(n < 2)": Caught, "boundary: n < 2": Caught, "negate: bool(small)": Caught, "remove: sum++": Caught,
+		"negate: i < len(list)": Caught, "boundary: i < len(list)": Caught, "negate: list[i] == 0": Caught,
+		"remove: continue": Survived, "remove: sum += list[i]": Caught, "remove: unseen += sum": Survived,
+		"negate: small": Caught, "remove: sum -= 100": Caught,
+	}
+	for k, o := range want {
+		if got[k] != o {
+			t.Errorf("%s: got %q, want %q", k, got[k], o)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("got %d mutants, want %d: %v", len(got), len(want), got)
+	}
+
+	file := filepath.Join(t.TempDir(), "mutants.md")
+	err = conclude(&out, mutants, results, len(mutants), 100, file)
+	if err == nil || !strings.Contains(err.Error(), "15 of 17 mutants caught") {
+		t.Errorf("got %v, want too few caught", err)
+	}
+	if err := conclude(&out, mutants, results, len(mutants), 80, ""); err != nil {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(b), "| remove | `unseen += sum` |") || strings.Contains(string(b), "`sum -= 100`") {
+		t.Errorf("the report does not list exactly the survivors (%v):\n%s", err, b)
+	}
+}
+
+// TestInsertionsNest shows the order at one place: inner ends first, outer beginnings first.
+func TestInsertionsNest(t *testing.T) {
+	in := &instrumenter{src: []byte("ab"), inserts: []insertion{
+		{0, false, 2, "(2"}, {0, false, 1, "(1"}, {1, true, 1, "1)"}, {1, true, 2, "2)"}, {1, false, 3, "(3"}, {2, true, 3, "3)"},
+	}}
+	if got := in.text(); got != "(1(2a2)1)(3b3)" {
+		t.Fatalf("got %s", got)
+	}
+}
+
+func TestMutantKeysLackLines(t *testing.T) {
+	a, b := Mutant{File: "f", Func: "g", Op: "negate", Text: "x", Line: 1}, Mutant{File: "f", Func: "g", Op: "negate", Text: "x", Line: 9}
+	if a.Key() != b.Key() || slices.Contains(strings.Fields(a.Key()), "1") {
+		t.Fatalf("keys %q and %q", a.Key(), b.Key())
+	}
+}
