@@ -254,3 +254,10 @@ func TestAdd(t *testing.T) {
 		t.Errorf("value %d", Fields()[i].Value(&a))
 	}
 }
+
+func TestMap(t *testing.T) {
+	s := Snapshot{Sockets: 4}
+	if m := s.Map(); m["sockets_total"] != 4 || len(m) != len(Fields()) {
+		t.Errorf("got %v", m)
+	}
+}

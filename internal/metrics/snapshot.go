@@ -111,3 +111,12 @@ func (s *Snapshot) Add(o *Snapshot) {
 		to.Field(i).SetInt(to.Field(i).Int() + from.Field(i).Int())
 	}
 }
+
+// Map gives the figures by name, for reports.
+func (s *Snapshot) Map() map[string]int64 {
+	m := make(map[string]int64, len(fields))
+	for i := range fields {
+		m[fields[i].Name] = fields[i].Value(s)
+	}
+	return m
+}
