@@ -8,7 +8,7 @@ import "github.com/midgemq/midge/mqtt"
 // On 3.x connections the only answer is to close; Code serves the log there.
 type Error struct {
 	Code mqtt.ReasonCode
-	Type Type
+	Type Type   // WILL for the fields of a will inside CONNECT
 	Prop PropID // the property at fault, 0 if none or unknown
 	Tag  string // the broken statements, for example "5:1.5.4-1 3:1.5.3-1": version, colon, number
 	Msg  string

@@ -88,7 +88,7 @@ func CheckFrame(v mqtt.Version, first byte, remaining int) error {
 }
 
 func checkPublishFrame(v mqtt.Version, first byte, remaining int) *Error {
-	low := 3
+	low := 2
 	switch {
 	case first&6 == 6:
 		return faultQoS.in(PUBLISH)
@@ -97,7 +97,7 @@ func checkPublishFrame(v mqtt.Version, first byte, remaining int) *Error {
 	case first&6 != 0:
 		low += 2
 	}
-	if v == mqtt.V5 { // an empty topic needs at least the alias
+	if v == mqtt.V5 {
 		low++
 	}
 	if remaining < low {

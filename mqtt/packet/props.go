@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/midgemq/midge/mqtt"
 )
@@ -189,44 +190,83 @@ func (p Props) Next() (id PropID, num uint32, val, val2 []byte, rest Props) {
 
 // Uint returns the first property of that identifier that is a number: byte, two byte, four byte or variable byte integer.
 func (p Props) Uint(id PropID) (v uint32, ok bool) {
-	for len(p) > 0 {
-		got, num, _, _, rest := p.Next()
-		if got == id {
-			return num, got != 0
-		}
-		if got == 0 {
-			break
-		}
-		p = rest
+	if p = p.find(id); p == nil {
+		return 0, false
 	}
-	return 0, false
+	_, v, _, _, _ = p.Next()
+	return v, true
 }
 
 // Bytes returns the first property of that identifier that is text or binary data; for PropUser the first name.
 func (p Props) Bytes(id PropID) (v []byte, ok bool) {
-	for len(p) > 0 {
-		got, _, val, _, rest := p.Next()
-		if got == id {
-			return val, got != 0
-		}
-		if got == 0 {
-			break
-		}
-		p = rest
+	if p = p.find(id); p == nil {
+		return nil, false
 	}
-	return nil, false
+	_, _, v, _, _ = p.Next()
+	return v, true
 }
 
 // Has reports whether the list has the property.
 func (p Props) Has(id PropID) bool {
-	_, ok := p.Uint(id)
-	return ok
+	return p.find(id) != nil
+}
+
+// find is the list from the first property of that identifier on, nil if there is none.
+func (p Props) find(id PropID) Props {
+	for len(p) > 0 {
+		n := p.first()
+		if n == 0 {
+			return nil
+		}
+		if PropID(p[0]) == id {
+			return p
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// first is the size of the first property with its identifier, 0 at the end of the list or when it is cut short.
+func (p Props) first() int {
+	if len(p) < 2 || p[0] >= propIDEnd {
+		return 0
+	}
+	n := 0
+	switch propTable[p[0]].kind {
+	case kindByte:
+		return 2
+	case kindUint16:
+		n = 3
+	case kindUint32:
+		n = 5
+	case kindVarint:
+		if _, size, ok := ReadVarint(p[1:], false); ok {
+			return 1 + size
+		}
+	case kindText, kindBinary:
+		if len(p) >= 3 {
+			n = 3 + int(p[1])<<8 + int(p[2])
+		}
+	case kindPair:
+		if len(p) >= 3 {
+			if n = 3 + int(p[1])<<8 + int(p[2]); len(p) >= n+2 {
+				n += 2 + int(p[n])<<8 + int(p[n+1])
+			} else {
+				n = 0
+			}
+		}
+	}
+	if n > len(p) {
+		return 0
+	}
+	return n
 }
 
 // Set is the set of identifiers in the list.
 func (p Props) Set() (s PropSet) {
-	for id, _, _, _, rest := p.Next(); id != 0; id, _, _, _, rest = rest.Next() {
-		s |= 1 << id
+	for n := p.first(); n != 0; n = p.first() {
+		s |= 1 << p[0]
+		p = p[n:]
 	}
 	return s
 }
@@ -294,11 +334,9 @@ func checkRule(r rule, id PropID, t Type, num uint32, val []byte) *Error {
 	case r == ruleAlias && num == 0:
 		return propAliasZero.of(id, t)
 	case r == ruleTopic:
-		switch mqtt.CheckTopicNameBytes(val) {
-		case nil:
-		case mqtt.ErrTopicLevels:
+		if err := mqtt.CheckTopicNameBytes(val); errors.Is(err, mqtt.ErrTopicLevels) {
 			return propLevels.of(id, t)
-		default:
+		} else if err != nil {
 			return propTopic.of(id, t)
 		}
 	}

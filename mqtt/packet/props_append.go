@@ -47,15 +47,15 @@ func AppendPair(dst []byte, key, val string) []byte {
 func AppendExcept(dst []byte, p Props, drop PropSet) []byte {
 	from := p // start of the run that is kept
 	for q := p; len(q) > 0; {
-		id, _, _, _, rest := q.Next()
-		if id == 0 {
+		n := q.first()
+		if n == 0 {
 			return append(dst, from[:len(from)-len(q)]...)
 		}
-		if drop.Has(id) {
+		if drop.Has(PropID(q[0])) {
 			dst = append(dst, from[:len(from)-len(q)]...)
-			from = rest
+			from = q[n:]
 		}
-		q = rest
+		q = q[n:]
 	}
 	return append(dst, from...)
 }

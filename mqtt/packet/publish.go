@@ -2,6 +2,7 @@ package packet
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/midgemq/midge/mqtt"
 )
@@ -46,7 +47,7 @@ func (p *Publish) Decode(v mqtt.Version, first byte, body []byte) error {
 			return e
 		}
 	}
-	p.Payload = rest
+	p.Payload = rest[:len(rest):len(rest)]
 	if len(topic) == 0 && p.PropSet.Has(PropTopicAlias) {
 		return nil
 	}
@@ -55,14 +56,15 @@ func (p *Publish) Decode(v mqtt.Version, first byte, body []byte) error {
 
 // checkTopic judges a topic name for PUBLISH or WILL.
 func checkTopic(topic []byte, t Type) *Error {
-	switch mqtt.CheckTopicNameBytes(topic) {
-	case nil:
+	err := mqtt.CheckTopicNameBytes(topic)
+	switch {
+	case err == nil:
 		return nil
-	case mqtt.ErrTopicEmpty:
+	case errors.Is(err, mqtt.ErrTopicEmpty):
 		return faultTopicEmpty.in(t)
-	case mqtt.ErrTopicWildcard:
+	case errors.Is(err, mqtt.ErrTopicWildcard):
 		return faultTopicWildcard.in(t)
-	case mqtt.ErrTopicLevels:
+	case errors.Is(err, mqtt.ErrTopicLevels):
 		return faultTopicLevels.in(t)
 	}
 	return faultText.in(t)

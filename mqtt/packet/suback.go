@@ -28,7 +28,7 @@ func (p *Suback) Decode(v mqtt.Version, first byte, body []byte) error {
 	if len(rest) == 0 && v != mqtt.V31 {
 		return faultNoCodes.in(SUBACK)
 	}
-	p.Codes = rest
+	p.Codes = rest[:len(rest):len(rest)]
 	return nil
 }
 

@@ -97,7 +97,7 @@ func (p *Subscribe) Decode(v mqtt.Version, first byte, body []byte) error {
 			return e
 		}
 	}
-	p.payload = rest
+	p.payload = rest[:len(rest):len(rest)]
 	p.count, e = checkFilters(v, rest, SUBSCRIBE)
 	return result(e)
 }

@@ -32,7 +32,7 @@ func (p *Unsuback) Decode(v mqtt.Version, first byte, body []byte) error {
 	if len(rest) == 0 {
 		return faultNoCodes.in(UNSUBACK)
 	}
-	p.Codes = rest
+	p.Codes = rest[:len(rest):len(rest)]
 	return nil
 }
 

@@ -26,7 +26,7 @@ func (p *Unsubscribe) Decode(v mqtt.Version, first byte, body []byte) error {
 			return e
 		}
 	}
-	p.payload = rest
+	p.payload = rest[:len(rest):len(rest)]
 	p.count, e = checkFilters(v, rest, UNSUBSCRIBE)
 	return result(e)
 }
