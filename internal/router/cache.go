@@ -21,18 +21,21 @@ type Cache[S comparable] struct {
 
 // cached is one remembered topic.
 type cached[S comparable] struct {
-	res   *Result[S]
-	gen   uint64 // of the tree, at which res was right
+	res   Result[S] // never changed: it has been given out
+	gen   uint64    // of the tree, at which res was right
 	topic string
 	place uint32 // in all
 	used  bool   // since eviction last looked at it
 }
 
-// entryBytes is what one entry costs beside its topic and its matches: the struct, its result and its places in map and slice.
+// entryBytes is what one entry costs beside its topic and its matches: the struct, its places in map and slice.
 const entryBytes = 192
 
 // maxCachedTopic is the longest topic remembered, in bytes. Hostile topics of 65,535 bytes would otherwise push all others out.
 const maxCachedTopic = 1024
+
+// maxScratch is how many matches of scratch memory are kept for topics that do not need it.
+const maxScratch = 4096
 
 // evictionTries is how many entries eviction looks at for one that was not used lately.
 const evictionTries = 4
@@ -62,56 +65,57 @@ func (c *Cache[S]) Lookup(topic []byte) *Result[S] {
 	}
 	e.used = true
 	if e.gen != c.tree.Generation() {
-		c.refresh(e)
+		e = c.refresh(e)
 	}
-	return e.res
+	return &e.res
 }
 
-func (c *Cache[S]) refresh(e *cached[S]) {
-	if now, ok := c.tree.unchanged(e.topic, e.gen); ok {
-		e.gen = now
-		return
+// refresh gives an entry that is right again: the same, or another in its place, as the old result may be in use.
+func (c *Cache[S]) refresh(old *cached[S]) *cached[S] {
+	if now, ok := c.tree.unchanged(old.topic, old.gen); ok {
+		old.gen = now
+		return old
 	}
-	c.bytes -= e.size()
-	e.gen = c.tree.Generation()
-	e.res = c.match(e.topic) // a new one: the old may be in use
-	c.bytes += e.size()
+	e := c.match(old.topic)
+	e.place, e.used = old.place, true
+	c.entries[e.topic], c.all[e.place] = e, e
+	c.bytes += e.size() - old.size()
 	c.shrink(e)
+	return e
 }
 
 func (c *Cache[S]) miss(topic string) *Result[S] {
-	gen := c.tree.Generation() // before Match, so that the entry cannot pass for newer than it is
-	res := c.match(topic)
+	e := c.match(topic)
 	if len(topic) > maxCachedTopic {
-		return res
+		return &e.res
 	}
 	if len(c.all) >= c.maxEntries {
 		c.remove(c.victim(nil))
 	}
-	e := &cached[S]{res: res, gen: gen, topic: topic, place: uint32(len(c.all))}
+	e.place = uint32(len(c.all))
 	c.entries[topic] = e
 	c.all = append(c.all, e)
 	c.bytes += e.size()
 	c.shrink(e)
-	return res
+	return &e.res
 }
 
-// match gives a result of its own size: entries live long, and the scratch result is as large as the largest ever was.
-func (c *Cache[S]) match(topic string) *Result[S] {
+// match gives an entry with a result of its own size: entries live long, and the scratch result is as large as the largest ever was.
+func (c *Cache[S]) match(topic string) *cached[S] {
+	e := &cached[S]{gen: c.tree.Generation(), topic: topic} // before Match, so that the entry cannot pass for newer than it is
 	s := &c.scratch
 	c.tree.Match(topic, s)
-	res := new(Result[S])
 	if len(s.Plain) > 0 {
-		res.Plain = append(make([]Match[S], 0, len(s.Plain)), s.Plain...)
+		e.res.Plain = append(make([]Match[S], 0, len(s.Plain)), s.Plain...)
 	}
 	if len(s.Groups) > 0 {
-		res.Groups = append(make([]*Group[S], 0, len(s.Groups)), s.Groups...)
+		e.res.Groups = append(make([]*Group[S], 0, len(s.Groups)), s.Groups...)
 	}
 	s.Reset() // else sessions that are gone stay reachable
-	if n := cap(s.Plain); n > 4096 && len(res.Plain) < n/4 {
+	if n := cap(s.Plain); n > maxScratch && len(e.res.Plain) < n/4 {
 		s.Plain = nil
 	}
-	return res
+	return e
 }
 
 func (e *cached[S]) size() int {

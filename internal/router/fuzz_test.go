@@ -82,7 +82,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add("+/a/+/b", "a/a/a/b\na/a/b\na/a/a/b/c\na/a-/a/b\nb/a/a/b\nb/a//b", uint64(4))
 	f.Fuzz(func(t *testing.T, filter, topics string, seed uint64) {
 		if mqtt.CheckFilter(filter) != nil {
-			t.Skip("not a filter")
+			return
 		}
 		r := rand.New(rand.NewPCG(seed, 0))
 		index, lasting, fleeting := NewRetained[int](), map[string]bool{}, []string(nil)
