@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"go/ast"
 	"io/fs"
+	"regexp"
 	"strings"
 )
 
 // minCommentWords is the shortest package comment taken for one that says what a package is for, what it never does and
 // who may call it.
 const minCommentWords = 25
+
+// callers finds a word on who may call: a goroutine, or one of the event loops, each of which is one goroutine.
+var callers = regexp.MustCompile(`\b(goroutine|loop)s?\b`)
 
 // CheckPackageComments wants a comment on every package: on one of its non-test files, opening with "Package NAME" (or
 // "Command" for a main), with substance, and for what the product imports with a word on goroutines.
@@ -37,8 +41,8 @@ func CheckPackageComments(t *Tree) []Problem {
 			out = append(out, Problem{Path: p.Dir, Text: fmt.Sprintf("package comment does not open with %q", want)})
 		case len(strings.Fields(doc)) < minCommentWords:
 			out = append(out, Problem{Path: p.Dir, Text: fmt.Sprintf("package comment has fewer than %d words", minCommentWords)})
-		case p.Name != "main" && !strings.Contains(doc, "goroutine"):
-			out = append(out, Problem{Path: p.Dir, Text: "package comment does not say which goroutine may call it"})
+		case p.Name != "main" && !callers.MatchString(doc):
+			out = append(out, Problem{Path: p.Dir, Text: "package comment does not say which goroutine or loop may call it"})
 		}
 	}
 	return out
