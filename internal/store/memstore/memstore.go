@@ -99,50 +99,49 @@ func (s *Store) commit(ops []record.Op) error {
 func plan(ops []record.Op) (set uint64, retained bool, err error) {
 	for i := range ops {
 		op := &ops[i]
-		key := op.Key
-		bad := ""
-		switch op.Kind {
-		case record.PutSession:
-			if op.Session == nil {
-				bad = "no session"
-				break
-			}
-			key = op.Session.Key
-		case record.PutSubscription:
-			if op.Sub == nil {
-				bad = "no subscription"
-			}
-		case record.PutWill:
-			if op.Will == nil || op.Will.Msg == nil {
-				bad = "no will message"
-			}
-		case record.Enqueue:
-			if op.Entry.Msg == nil {
-				bad = "no message"
-			}
-		case record.PutInflight, record.PutInbound, record.DeleteInbound:
-			if op.PacketID == 0 {
-				bad = "packet identifier 0"
-			}
-		case record.PutRetained:
-			if op.Entry.Msg == nil {
-				bad = "no message"
-			}
-			retained = true
-			continue
-		case record.DeleteRetained:
-			retained = true
-			continue
-		case record.DeleteSession, record.DeleteSubscription, record.Dequeue, record.DeleteWill:
-		default:
-			bad = "unknown kind"
-		}
-		if bad != "" {
+		if bad := fault(op); bad != "" {
 			return 0, false, fmt.Errorf("commit: change %d of %d (kind %d): %s", i+1, len(ops), op.Kind, bad)
 		}
-		set |= 1 << shardOf(key)
+		switch op.Kind {
+		case record.PutRetained, record.DeleteRetained:
+			retained = true
+		case record.PutSession:
+			set |= 1 << shardOf(op.Session.Key)
+		default:
+			set |= 1 << shardOf(op.Key)
+		}
 	}
 	return set, retained, nil
+}
+
+// fault says why a change cannot be carried out; "" when it can.
+func fault(op *record.Op) string {
+	switch op.Kind {
+	case record.PutSession:
+		if op.Session == nil {
+			return "no session"
+		}
+	case record.PutSubscription:
+		if op.Sub == nil {
+			return "no subscription"
+		}
+	case record.Enqueue, record.PutRetained:
+		if op.Entry.Msg == nil {
+			return "no message"
+		}
+	case record.PutWill:
+		if op.Will == nil || op.Will.Msg == nil {
+			return "no will message"
+		}
+	case record.PutInflight, record.PutInbound, record.DeleteInbound:
+		if op.PacketID == 0 {
+			return "packet identifier 0"
+		}
+	case record.DeleteSession, record.DeleteSubscription, record.Dequeue, record.DeleteWill, record.DeleteRetained:
+	default:
+		return "unknown kind"
+	}
+	return ""
 }
 
 // shardOf spreads keys that are counted up, whatever their stride.
