@@ -49,7 +49,8 @@ func (m *Message) Size() int { return len(m.Payload) }
 func (m *Message) Expired(now Instant) bool { return m.Expires != 0 && now >= m.Expires }
 
 // Remaining is the message expiry interval to send with it, in whole seconds
-// rounded up so that a message that still lives never shows 0 [MQTT-3.3.2-6].
+// rounded up [MQTT-3.3.2-6]. A message published with interval 0 lives for one
+// nanosecond, that is for the batch it came in, and shows 0.
 func (m *Message) Remaining(now Instant) (sec uint32, ok bool) {
 	if m.Expires == 0 {
 		return 0, false
@@ -57,7 +58,7 @@ func (m *Message) Remaining(now Instant) (sec uint32, ok bool) {
 	if m.Expires <= now {
 		return 0, true
 	}
-	return uint32((m.Expires - now + Second - 1) / Second), true
+	return uint32((m.Expires - now + Second - 2) / Second), true
 }
 
 // NewMessage makes the one owned copy of what a read buffer holds; topic,

@@ -1,0 +1,460 @@
+// Package conn is one network connection between bytes and packets: it finds
+// frames in what was read, resolves topic aliases, hands packets to the hub,
+// encodes what goes out and gathers it for one write per batch, and keeps the
+// limits of time and bytes.
+//
+// It does no system call: the loop reads and writes through Socket. A Conn
+// belongs to the loop of its shard and must not be touched from elsewhere; a
+// move to another loop hands it over whole.
+package conn
+
+import (
+	"errors"
+
+	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/logging"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/internal/wsproto"
+	"github.com/midgemq/midge/mqtt"
+	"github.com/midgemq/midge/mqtt/packet"
+)
+
+// Limits of a connection, each with what it protects from.
+const (
+	// connectTimeout ends a connection that has not been admitted, in whatever
+	// state its handshakes are: sockets that say nothing, or little by little.
+	connectTimeout = 30 * record.Second
+	// lingerTime is how long a connection that the broker ended may take to read
+	// the last packet and close its side.
+	lingerTime = 2 * record.Second
+	// flushAt is how much output makes a write due before the batch ends, so that
+	// one busy subscriber does not gather a whole fan-in.
+	flushAt = 256 << 10
+	// byReference is the frame size from which output refers to the shared copy.
+	byReference = 16 << 10
+	// roomBelow is how much may wait for bulk deliveries to go on.
+	roomBelow = 64 << 10
+	// firstPartial is the first buffer for an incomplete frame; it doubles as
+	// bytes really come, so that a length alone reserves nothing.
+	firstPartial = 512
+)
+
+// Socket is the loop's side of a connection.
+type Socket interface {
+	// Write writes what the socket takes now; n less than the sum and no error:
+	// it would block, and Writable follows when it does not.
+	Write(bufs [][]byte) (n int, err error)
+	// Dirty asks for Flush at the end of the batch.
+	Dirty()
+	// Pause stops reading, Resume starts it again.
+	Pause()
+	Resume()
+	// CloseWrite ends the outgoing direction, Close both.
+	CloseWrite()
+	Close()
+	// Move hands the connection to the loop of another shard, which calls then.
+	Move(to *hub.Shard, then func(*Env))
+}
+
+// Env is what the connections of one loop share.
+type Env struct {
+	Shard *hub.Shard
+	pool  [][]byte
+	vec   [][]byte
+	one   [1][]byte
+	enc   []byte
+}
+
+// NewEnv makes the environment of a shard's connections.
+func NewEnv(sh *hub.Shard) *Env { return &Env{Shard: sh} }
+
+func (e *Env) get() []byte {
+	if n := len(e.pool); n > 0 {
+		b := e.pool[n-1]
+		e.pool = e.pool[:n-1]
+		return b
+	}
+	return make([]byte, 0, 4096)
+}
+
+func (e *Env) put(b []byte) {
+	if cap(b) <= 128<<10 && len(e.pool) < 256 {
+		e.pool = append(e.pool, b[:0])
+	}
+}
+
+type state uint8
+
+const (
+	stConnect  state = iota // nothing accepted yet
+	stAuth                  // an authenticator or another loop has it; input waits
+	stExchange              // enhanced authentication: AUTH is awaited
+	stOpen                  // CONNACK 0 is out
+	stClosing               // the last packet is being written
+	stLinger                // written; the peer's close is awaited
+	stClosed
+)
+
+// Conn is one connection.
+type Conn struct {
+	// immutable
+	sock     Socket
+	listener *hub.Listener
+	addr     string
+
+	// owned by the loop
+	env     *Env
+	client  *hub.Client
+	layer   wsproto.Layer
+	in      []byte // an incomplete frame, or input that waits
+	out     []byte // the open end of the output
+	segs    [][]byte
+	waiting int // bytes in segs and out
+	ext     *ext
+	gate    *gate
+	lastIn  record.Instant
+	timerAt record.Instant
+	packets int32
+	keep    uint16 // seconds, in force
+	state   state
+	version mqtt.Version
+	ending  session.Ending
+	end     logging.Reason
+	dirty   bool
+	blocked bool // the socket took less than it was given
+	paused  bool
+	poked   bool // paused by its own full output
+}
+
+// ext is what only some MQTT 5 connections need.
+type ext struct {
+	aliasIn   []string
+	aliasOut  map[string]uint16
+	maxOut    uint16
+	maxPacket uint32
+	noProblem bool
+	method    string
+	admission *hub.Admission
+	reauth    bool // a re-authentication is under way
+}
+
+// New makes a connection that has just been accepted; layer is nil for plain
+// TCP.
+func New(env *Env, sock Socket, l *hub.Listener, addr string, layer wsproto.Layer) *Conn {
+	c := &Conn{}
+	c.Init(env, sock, l, addr, layer)
+	return c
+}
+
+// Init is New for a Conn that is part of a larger struct.
+func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, addr string, layer wsproto.Layer) {
+	*c = Conn{env: env, sock: sock, listener: l, addr: addr, layer: layer, lastIn: env.Shard.Now()}
+	env.Shard.Count.Sockets++
+	if layer != nil {
+		if b := layer.Start(nil); len(b) > 0 {
+			c.queueRaw(b)
+		}
+	}
+	c.arm(c.lastIn + connectTimeout)
+}
+
+// Address is the peer's address and port.
+func (c *Conn) Address() string { return c.addr }
+
+// Client is the client the connection carries, nil before CONNACK.
+func (c *Conn) Client() *hub.Client { return c.client }
+
+// Closed reports whether the socket has been closed.
+func (c *Conn) Closed() bool { return c.state == stClosed }
+
+// arm asks for Timer at an instant, unless it is asked for earlier already.
+func (c *Conn) arm(at record.Instant) {
+	if c.timerAt == 0 || at < c.timerAt {
+		c.timerAt = at
+		c.env.Shard.TimerFor(c, at)
+	}
+}
+
+// Timer implements hub.Link.
+func (c *Conn) Timer(now record.Instant) {
+	if c.state == stClosed || c.timerAt > now {
+		return
+	}
+	c.timerAt = 0
+	switch c.state {
+	case stOpen:
+		if c.keep == 0 {
+			return
+		}
+		// Silence longer than one and a half keep alives [MQTT-3.1.2-22].
+		due := c.lastIn + record.Instant(c.keep)*3*record.Second/2
+		if now < due {
+			c.arm(due)
+			return
+		}
+		c.fail(hub.End{Code: mqtt.KeepAliveTimeout, Reason: logging.ReasonTimeout})
+	case stClosing, stLinger:
+		c.shut()
+	default:
+		c.fail(hub.End{Reason: logging.ReasonTimeout})
+	}
+}
+
+// Input takes what was read from the socket; b is overwritten and not kept.
+func (c *Conn) Input(b []byte) {
+	sh := c.env.Shard
+	sh.Count.BytesReceived += uint64(len(b))
+	c.lastIn = sh.Now()
+	if c.state >= stClosing {
+		return
+	}
+	if c.layer == nil {
+		c.feed(b)
+		return
+	}
+	app, raw, err := c.layer.Inbound(b[:0], b, nil)
+	if len(raw) > 0 {
+		c.queueRaw(raw)
+	}
+	c.feed(app)
+	if err != nil && c.state < stClosing {
+		var hs *wsproto.HandshakeError
+		var ce *wsproto.CloseError
+		e := hub.End{Reason: logging.ReasonProtocolError, Text: err.Error()}
+		switch {
+		case errors.As(err, &hs) && hs.Status == 403:
+			e.Reason = logging.ReasonOrigin
+		case errors.As(err, &ce) && ce.Remote:
+			e.Reason = logging.ReasonClosedByClient
+		}
+		c.fail(e)
+	}
+}
+
+// EOF tells that the peer has closed or the socket failed (err not nil).
+// Everything read before has been given to Input [E048].
+func (c *Conn) EOF(err error) {
+	if c.state == stClosed {
+		return
+	}
+	if c.state < stClosing {
+		c.end = logging.ReasonClosedByClient
+		if err != nil {
+			c.end = logging.SocketReason(err)
+		}
+		if c.state == stConnect && len(c.in) == 0 && c.waiting == 0 && err == nil {
+			c.end = logging.ReasonClosedByClient
+		}
+		c.detach()
+	}
+	c.shut()
+}
+
+// feed works on application bytes.
+func (c *Conn) feed(b []byte) {
+	if len(c.in) > 0 || c.paused && c.state == stAuth {
+		c.save(b)
+		b = c.in
+	}
+	for len(b) > 0 && c.ready() {
+		n := c.frame(b)
+		if n == 0 {
+			break
+		}
+		b = b[n:]
+	}
+	if len(b) == 0 || c.state >= stClosing {
+		if c.in != nil {
+			c.in = nil
+		}
+		return
+	}
+	if len(c.in) > 0 && &b[len(b)-1] == &c.in[len(c.in)-1] {
+		c.in = c.in[:copy(c.in, b)]
+		return
+	}
+	c.save(b)
+}
+
+// ready reports whether packets may be worked on.
+func (c *Conn) ready() bool {
+	return c.state == stOpen || c.state == stConnect || c.state == stExchange
+}
+
+func (c *Conn) save(b []byte) {
+	if c.in == nil {
+		c.in = make([]byte, 0, max(firstPartial, len(b)))
+	}
+	c.in = append(c.in, b...)
+}
+
+// frame works on the packet at the start of b and returns its length, 0 when it
+// is incomplete or the connection ended.
+func (c *Conn) frame(b []byte) int {
+	first, rem, n, err := packet.ParseHeader(b, c.version == mqtt.V5)
+	if err != nil {
+		c.protocolError(err)
+		return 0
+	}
+	if n == 0 {
+		c.checkFirst(first, b)
+		return 0
+	}
+	size := n + rem
+	if c.state == stConnect && packet.Type(first>>4) != packet.CONNECT {
+		c.notConnect(first)
+		return 0
+	}
+	if err := packet.CheckFrame(c.version, first, rem); err != nil {
+		c.protocolError(err)
+		return 0
+	}
+	if limit := c.env.Shard.Hub.Cfg.MaxPacket; limit > 0 && uint32(size) > limit {
+		// Before it is buffered whole [U5-3.2.2.3.6-2].
+		c.fail(hub.End{Code: mqtt.PacketTooLarge, Reason: logging.ReasonOversizePacket})
+		return 0
+	}
+	if len(b) < size {
+		return 0
+	}
+	c.env.Shard.Count.PacketsReceived++
+	c.packet(first, b[n:size], b[:size])
+	if c.state >= stClosing {
+		return 0
+	}
+	return size
+}
+
+// checkFirst judges the first byte of a connection before more has come.
+func (c *Conn) checkFirst(_ byte, b []byte) {
+	if c.state == stConnect && len(b) > 0 && packet.Type(b[0]>>4) != packet.CONNECT {
+		c.notConnect(b[0])
+	}
+}
+
+func (c *Conn) notConnect(first byte) {
+	log := c.env.Shard.Hub.Log
+	if first == 0x16 {
+		log.LooksLikeTLS(c.addr)
+	} else {
+		log.ProtocolErrorf(c.addr, "First packet not CONNECT (%02X)", first)
+	}
+	// No packet before CONNACK [MQTT-3.1.0-1] [MQTT-3.14.0-1].
+	c.fail(hub.End{Reason: logging.ReasonProtocolError})
+}
+
+// protocolError ends the connection for what the codec found.
+func (c *Conn) protocolError(err error) {
+	var pe *packet.Error
+	if !errors.As(err, &pe) {
+		c.fail(hub.End{Code: mqtt.MalformedPacket, Reason: logging.ReasonMalformed, Text: err.Error()})
+		return
+	}
+	c.env.Shard.Hub.Log.ProtocolErrorf(c.name(), "%s", pe.Error())
+	c.fail(hub.End{Code: pe.Code, Reason: reasonOf(pe.Code), Text: pe.Msg})
+}
+
+func reasonOf(code mqtt.ReasonCode) logging.Reason {
+	switch code {
+	case mqtt.MalformedPacket, mqtt.TopicNameInvalid, mqtt.TopicFilterInvalid:
+		return logging.ReasonMalformed
+	case mqtt.PacketTooLarge:
+		return logging.ReasonOversizePacket
+	case mqtt.TopicAliasInvalid:
+		return logging.ReasonTopicAlias
+	}
+	return logging.ReasonProtocolError
+}
+
+// name is the client id, or the address before one is known.
+func (c *Conn) name() string {
+	if c.client != nil {
+		return c.client.ID
+	}
+	return c.addr
+}
+
+// Kick implements hub.Link.
+func (c *Conn) Kick(e hub.End) { c.fail(e) }
+
+// fail ends the connection from this side: MQTT 5 is told why once CONNACK is
+// out; then the socket is closed.
+func (c *Conn) fail(e hub.End) {
+	if c.state >= stClosing {
+		return
+	}
+	c.end = e.Reason
+	open := c.state == stOpen
+	c.dropGate()
+	if open && c.version == mqtt.V5 && e.Code != mqtt.Success {
+		c.sendDisconnect(e)
+	}
+	c.detach()
+	c.closeSoon()
+}
+
+// closeSoon writes what is left, then closes.
+func (c *Conn) closeSoon() {
+	if c.layer != nil {
+		c.encode()
+		if b := c.layer.Close(nil, wsproto.CloseNormal); len(b) > 0 {
+			c.queueRaw(b)
+		}
+	}
+	c.state = stClosing
+	c.in = nil
+	c.arm(c.env.Shard.Now() + lingerTime)
+	c.mark()
+}
+
+// detach leaves the session and writes the log line, once.
+func (c *Conn) detach() {
+	log := c.env.Shard.Hub.Log
+	if c.client == nil {
+		if c.state != stConnect || c.end != logging.ReasonClosedByClient {
+			log.Disconnected(c.addr, c.addr, c.end)
+		}
+		return
+	}
+	log.Disconnected(c.client.ID, c.addr, c.end)
+	cl := c.client
+	c.client = nil
+	c.env.Shard.Detached(cl, c, c.ending)
+}
+
+// shut closes the socket.
+func (c *Conn) shut() {
+	if c.state == stClosed {
+		return
+	}
+	c.state = stClosed
+	c.in, c.segs, c.gate = nil, nil, nil
+	if c.out != nil {
+		c.env.put(c.out)
+		c.out = nil
+	}
+	c.waiting = 0
+	c.listener.Open.Add(-1)
+	c.sock.Close()
+}
+
+// park stops reading until the connection may go on.
+func (c *Conn) park() {
+	if !c.paused {
+		c.paused = true
+		c.sock.Pause()
+	}
+}
+
+// unpark goes on with what has been read meanwhile.
+func (c *Conn) unpark() {
+	if !c.paused || c.poked {
+		return
+	}
+	c.paused = false
+	c.sock.Resume()
+	if len(c.in) > 0 {
+		c.feed(nil)
+	}
+}

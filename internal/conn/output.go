@@ -1,0 +1,466 @@
+package conn
+
+import (
+	"strings"
+
+	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/mqtt"
+	"github.com/midgemq/midge/mqtt/packet"
+)
+
+// gate holds packets that may leave only after a commit, and whatever must not
+// overtake them.
+type gate struct {
+	buf   []byte
+	marks []mark
+}
+
+type mark struct {
+	ticket uint64
+	end    int
+	acks   int // PUBACKs among them
+	count  int
+}
+
+func (c *Conn) mark() {
+	if !c.dirty {
+		c.dirty = true
+		c.sock.Dirty()
+	}
+}
+
+// Frame implements hub.Link.
+func (c *Conn) Frame(f *hub.Frame) session.Drop {
+	if why := c.full(); why != session.DropNone {
+		return why
+	}
+	if len(f.B) >= byReference && c.layer == nil {
+		f.Own()
+		c.closeSegment()
+		c.segs = append(c.segs, f.B)
+	} else {
+		if c.out == nil {
+			c.out = c.env.get()
+		}
+		c.out = append(c.out, f.B...)
+	}
+	c.sent(len(f.B))
+	n := &c.env.Shard.Count
+	n.PublishSent++
+	n.PublishBytesSent += uint64(len(f.B))
+	return session.DropNone
+}
+
+// full reports whether QoS 0 has to be dropped: the socket does not take what
+// waits, and that is at its limit.
+func (c *Conn) full() session.Drop {
+	if !c.blocked {
+		return session.DropNone
+	}
+	cfg := c.env.Shard.Hub.Cfg
+	switch {
+	case cfg.MaxOutput > 0 && c.waiting >= cfg.MaxOutput:
+		return session.DropOutputBytes
+	case cfg.MaxOutputPackets > 0 && int(c.packets) >= cfg.MaxOutputPackets:
+		return session.DropOutputCount
+	}
+	return session.DropNone
+}
+
+// sent accounts for n bytes of one packet that were added to the output.
+func (c *Conn) sent(n int) {
+	c.waiting += n
+	c.packets++
+	c.env.Shard.Count.PacketsSent++
+	switch {
+	case !c.blocked && c.waiting >= flushAt:
+		c.Flush()
+	default:
+		c.mark()
+	}
+	// Acknowledgements are never dropped; a peer that asks for more than it reads
+	// is not read from.
+	if limit := c.env.Shard.Hub.Cfg.MaxOutput; c.blocked && limit > 0 && c.waiting > 2*limit && !c.paused {
+		c.poked = true
+		c.park()
+	}
+}
+
+// closeSegment makes the open end a segment of its own.
+func (c *Conn) closeSegment() {
+	if len(c.out) > 0 {
+		c.segs = append(c.segs, c.out)
+		c.out = nil
+	}
+}
+
+// queueRaw adds bytes below all layers, behind what is waiting. b is kept.
+func (c *Conn) queueRaw(b []byte) {
+	c.encode()
+	c.closeSegment()
+	c.segs = append(c.segs, b)
+	c.waiting += len(b)
+	c.mark()
+}
+
+// encode passes waiting application bytes through the layer. With a layer, out
+// holds application bytes until then and segs what is ready for the socket.
+func (c *Conn) encode() {
+	if c.layer == nil || len(c.out) == 0 || !c.layer.Open() {
+		return
+	}
+	app := c.out
+	raw := c.layer.Outbound(c.env.get(), app)
+	c.waiting += len(raw) - len(app)
+	c.env.put(app)
+	c.out = nil
+	if len(raw) > 0 {
+		c.segs = append(c.segs, raw)
+	}
+}
+
+// Flush writes what waits. The loop calls it once per batch for each dirty
+// connection, and Writable when a blocked one takes more.
+func (c *Conn) Flush() {
+	c.dirty = false
+	if c.state == stClosed {
+		return
+	}
+	if c.layer != nil && c.layer.Open() && c.state < stClosing {
+		c.encode()
+	}
+	if c.waiting > 0 && !c.blocked {
+		c.write()
+	}
+	if c.waiting == 0 {
+		c.drained()
+	}
+}
+
+// Writable tells that the socket takes bytes again.
+func (c *Conn) Writable() {
+	c.blocked = false
+	c.Flush()
+}
+
+// Blocked reports whether the socket took less than it was given.
+func (c *Conn) Blocked() bool { return c.blocked }
+
+func (c *Conn) write() {
+	e := c.env
+	var bufs [][]byte
+	if len(c.segs) == 0 {
+		e.one[0] = c.out
+		bufs = e.one[:]
+	} else {
+		e.vec = append(append(e.vec[:0], c.segs...), c.out)
+		if len(c.out) == 0 {
+			e.vec = e.vec[:len(e.vec)-1]
+		}
+		bufs = e.vec
+	}
+	n, err := c.sock.Write(bufs)
+	if err != nil {
+		c.EOF(err)
+		return
+	}
+	e.Shard.Count.BytesSent += uint64(n)
+	if n == c.waiting {
+		clear(c.segs)
+		c.segs = c.segs[:0]
+		if cap(c.segs) > 64 {
+			c.segs = nil
+		}
+		if c.out != nil {
+			e.put(c.out)
+			c.out = nil
+		}
+		c.waiting, c.packets = 0, 0
+		return
+	}
+	c.blocked = true
+	c.packets = int32(int64(c.packets) * int64(c.waiting-n) / int64(c.waiting))
+	c.waiting -= n
+	c.advance(n)
+}
+
+// advance drops the first n bytes of what waits.
+func (c *Conn) advance(n int) {
+	k := 0
+	for k < len(c.segs) && n >= len(c.segs[k]) {
+		n -= len(c.segs[k])
+		c.segs[k] = nil
+		k++
+	}
+	if k > 0 {
+		c.segs = c.segs[:copy(c.segs, c.segs[k:])]
+	}
+	if n == 0 {
+		return
+	}
+	if len(c.segs) > 0 {
+		c.segs[0] = c.segs[0][n:]
+		return
+	}
+	c.out = c.out[:copy(c.out, c.out[n:])]
+}
+
+// drained follows a write that left nothing.
+func (c *Conn) drained() {
+	switch c.state {
+	case stClosing:
+		// The peer may still be sending; closing now could make the kernel throw
+		// away the last packet with a reset. So only our side is closed, and the
+		// rest when the peer has closed or the time is up.
+		c.state = stLinger
+		c.sock.CloseWrite()
+		return
+	case stClosed, stLinger:
+		return
+	}
+	if c.poked {
+		c.poked = false
+		c.unpark()
+	}
+	if c.client != nil && c.client.Bulk() {
+		c.env.Shard.Drained(c.client)
+	}
+}
+
+// Room implements hub.Link.
+func (c *Conn) Room() bool { return c.waiting < roomBelow && c.state == stOpen }
+
+// Send implements hub.Link.
+func (c *Conn) Send(s *session.Send, gated uint64) {
+	if c.state >= stClosing {
+		return
+	}
+	exempt := s.Type == packet.PINGRESP || s.Type == packet.PUBLISH && s.QoS == 0
+	if exempt && s.Type == packet.PUBLISH {
+		if why := c.full(); why != session.DropNone {
+			c.env.Shard.Overflow(c.client, why)
+			return
+		}
+	}
+	hold := !exempt && (gated != 0 || c.gate != nil)
+	var dst []byte
+	switch {
+	case hold && c.gate == nil:
+		c.gate = new(gate)
+		fallthrough
+	case hold:
+		dst = c.gate.buf
+	default:
+		if c.out == nil {
+			c.out = c.env.get()
+		}
+		dst = c.out
+	}
+	before := len(dst)
+	dst = c.append(dst, s)
+	n := len(dst) - before
+	if hold {
+		c.gate.hold(dst, gated, s.Type)
+		return
+	}
+	c.out = dst
+	if n > 0 {
+		c.sent(n)
+	}
+}
+
+func (g *gate) hold(buf []byte, ticket uint64, t packet.Type) {
+	g.buf = buf
+	k := len(g.marks)
+	if k == 0 || (ticket != 0 && g.marks[k-1].ticket != ticket) {
+		g.marks = append(g.marks, mark{ticket: ticket})
+		k++
+	}
+	m := &g.marks[k-1]
+	m.end = len(buf)
+	m.count++
+	if t == packet.PUBACK {
+		m.acks++
+	}
+}
+
+// Release implements hub.Link.
+func (c *Conn) Release(ticket uint64) {
+	g := c.gate
+	if g == nil || c.state >= stClosing {
+		return
+	}
+	end, acks, count, k := 0, 0, 0, 0
+	for k < len(g.marks) && g.marks[k].ticket <= ticket {
+		end = g.marks[k].end
+		acks += g.marks[k].acks
+		count += g.marks[k].count
+		k++
+	}
+	if k == 0 {
+		return
+	}
+	if c.out == nil {
+		c.out = c.env.get()
+	}
+	c.out = append(c.out, g.buf[:end]...)
+	c.waiting += end
+	c.packets += int32(count)
+	c.env.Shard.Count.PacketsSent += uint64(count)
+	c.mark()
+	if c.client != nil {
+		for range acks {
+			c.client.S.Acked()
+		}
+	}
+	if k == len(g.marks) {
+		c.gate = nil
+		return
+	}
+	g.buf = g.buf[:copy(g.buf, g.buf[end:])]
+	g.marks = g.marks[:copy(g.marks, g.marks[k:])]
+	for i := range g.marks {
+		g.marks[i].end -= end
+	}
+}
+
+// dropGate forgets what was not acknowledged yet; the peer will ask again.
+func (c *Conn) dropGate() { c.gate = nil }
+
+// append encodes one packet.
+func (c *Conn) append(dst []byte, s *session.Send) []byte {
+	sh := c.env.Shard
+	switch s.Type {
+	case packet.PUBLISH:
+		sh.Count.PublishSent++
+		sh.Count.PublishBytesSent += uint64(len(s.Msg.Payload))
+		sh.DebugSend(c.client, s)
+		alias, known := c.alias(s)
+		return hub.AppendPublish(dst, s.Msg, s, c.version, alias, known, sh.Now())
+	case packet.PINGRESP:
+		sh.DebugSend(c.client, s)
+		return append(dst, byte(packet.PINGRESP)<<4, 0)
+	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
+		sh.DebugSend(c.client, s)
+		if s.Reason == "" || c.version != mqtt.V5 {
+			return packet.AppendAck(dst, s.Type, c.version, s.PacketID, s.Code)
+		}
+		p := packet.Ack{Type: s.Type, PacketID: s.PacketID, Code: s.Code, Props: c.reason(s.Reason, true)}
+		if !c.fits(p.Size(c.version)) {
+			p.Props = nil
+		}
+		return p.Append(dst, c.version)
+	case packet.SUBACK, packet.UNSUBACK:
+		sh.DebugSend(c.client, s)
+		return c.appendCodes(dst, s)
+	case packet.CONNACK:
+		return c.appendConnack(dst, s)
+	case packet.AUTH:
+		p := packet.Auth{Code: s.Code, Props: s.Props}
+		return p.Append(dst, c.version)
+	}
+	return dst
+}
+
+func (c *Conn) appendCodes(dst []byte, s *session.Send) []byte {
+	props := c.reason(s.Reason, true)
+	for {
+		var p interface {
+			Size(mqtt.Version) int
+			Append([]byte, mqtt.Version) []byte
+		} = &packet.Suback{PacketID: s.PacketID, Props: props, Codes: s.Codes}
+		if s.Type == packet.UNSUBACK {
+			p = &packet.Unsuback{PacketID: s.PacketID, Props: props, Codes: s.Codes}
+		}
+		if c.fits(p.Size(c.version)) {
+			return p.Append(dst, c.version)
+		}
+		if props == nil {
+			// The answer itself is larger than the client takes: it can never know,
+			// so the connection ends [MQTT-3.1.2-24].
+			c.env.Shard.Later(c, hub.End{Code: mqtt.PacketTooLarge, Reason: "oversize packet"})
+			return dst
+		}
+		props = nil
+	}
+}
+
+// reason encodes a reason string, where the client wants one. Only CONNACK and
+// DISCONNECT carry it against its wish [MQTT-3.1.2-29].
+func (c *Conn) reason(text string, asked bool) packet.Props {
+	if text == "" || c.version != mqtt.V5 || (asked && c.ext != nil && c.ext.noProblem) {
+		return nil
+	}
+	return packet.AppendString(nil, packet.PropReasonString, text)
+}
+
+// fits reports whether a packet of n bytes is within the client's Maximum Packet
+// Size [MQTT-3.1.2-24].
+func (c *Conn) fits(n int) bool {
+	return c.ext == nil || c.ext.maxPacket == 0 || uint32(n) <= c.ext.maxPacket
+}
+
+func (c *Conn) sendDisconnect(e hub.End) {
+	var props packet.Props
+	if e.ServerReference != "" {
+		props = packet.AppendString(props, packet.PropServerReference, e.ServerReference)
+	}
+	p := packet.Disconnect{Code: e.Code, Props: props}
+	if e.Text != "" {
+		p.Props = packet.AppendString(append(packet.Props(nil), props...), packet.PropReasonString, e.Text)
+	}
+	if !c.fits(p.Size(c.version)) {
+		p.Props = props
+	}
+	if !c.fits(p.Size(c.version)) {
+		p.Props = nil
+	}
+	if c.env.Shard.Debug() {
+		c.env.Shard.Hub.Log.Debug("Sending DISCONNECT to %s (rc%d)", c.name(), e.Code)
+	}
+	if !c.fits(p.Size(c.version)) {
+		return
+	}
+	c.appendOut(p.Append(c.env.enc[:0], c.version))
+}
+
+func (c *Conn) appendOut(b []byte) {
+	c.env.enc = b
+	if c.out == nil {
+		c.out = c.env.get()
+	}
+	c.out = append(c.out, b...)
+	c.waiting += len(b)
+	c.packets++
+	c.env.Shard.Count.PacketsSent++
+	c.mark()
+}
+
+// alias picks the topic alias for a PUBLISH: the first topics get one, which is
+// never given to another [MQTT-3.1.2-26]. It counts as known from here on, since
+// the packet that defines it is in the stream now.
+func (c *Conn) alias(s *session.Send) (alias uint16, known bool) {
+	x := c.ext
+	if x == nil || x.maxOut == 0 {
+		return 0, false
+	}
+	if a, ok := x.aliasOut[s.Msg.Topic]; ok {
+		return a, true
+	}
+	if len(x.aliasOut) >= int(x.maxOut) {
+		return 0, false
+	}
+	if x.maxPacket != 0 {
+		// The definition is three bytes longer than the packet without it.
+		if n := session.PublishSize(s.Msg, c.version, s.QoS, s.SubID, c.env.Shard.Now()) + 4; uint32(n) > x.maxPacket {
+			return 0, false
+		}
+	}
+	if x.aliasOut == nil {
+		x.aliasOut = make(map[string]uint16, 4)
+	}
+	a := uint16(len(x.aliasOut) + 1)
+	x.aliasOut[strings.Clone(s.Msg.Topic)] = a
+	return a, false
+}

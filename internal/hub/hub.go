@@ -1,0 +1,304 @@
+// Package hub joins sessions: it owns the table of sessions, takes connections
+// over, routes messages to subscribers, keeps retained messages and wills, and
+// sees to the order of the data path: route, commit, release.
+//
+// A Hub is shared by all loops; a Shard belongs to one loop, and so does every
+// session: whoever connects under a client id is moved to the loop that owns its
+// session, so that no session is ever stepped by two goroutines. Other loops
+// reach a session only through the inbox of its shard. Nothing here does I/O:
+// sockets are behind Link, the disk behind the store, time is an argument.
+package hub
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/midgemq/midge/internal/auth"
+	"github.com/midgemq/midge/internal/logging"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/router"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/internal/store"
+	"github.com/midgemq/midge/mqtt"
+)
+
+// Config is what the hub is told; immutable.
+type Config struct {
+	Rules session.Rules
+	// MaxPacket is max_packet_size in bytes, 0: the protocol's limit.
+	MaxPacket uint32
+	// MaxKeepAlive is max_keepalive in seconds, 0: no limit.
+	MaxKeepAlive uint16
+	// MessageSizeLimit is message_size_limit: payload bytes, 0: none.
+	MessageSizeLimit int
+	// RetainAvailable is retain_available.
+	RetainAvailable bool
+	// AllowDuplicates is allow_duplicate_messages.
+	AllowDuplicates bool
+	// No… switch features off, as a library user may wish.
+	NoWildcards, NoShared, NoSubscriptionIDs bool
+	// MaxOutput is max_output_bytes: what may wait for one connection beyond what
+	// its socket has taken, in bytes.
+	MaxOutput int
+	// MaxOutputPackets is how many packets may wait for a connection that does
+	// not take them before QoS 0 is dropped (max_queued_messages); 0: no limit.
+	MaxOutputPackets int
+	// ResponseInfo is given to clients that request response information.
+	ResponseInfo string
+	// Level is how durable a commit must be.
+	Level store.Level
+	// Policy decides on rights.
+	Policy auth.Policy
+	// AssignedID makes client ids for clients that bring none.
+	AssignedID func() string
+}
+
+// Listener is what connections have from the listener they came by. Immutable
+// but for the count.
+type Listener struct {
+	Port           int
+	AllowAnonymous bool
+	// MaxTopicAlias is max_topic_alias, the number of aliases a client may set;
+	// MaxTopicAliasBroker that of aliases the broker sets.
+	MaxTopicAlias, MaxTopicAliasBroker uint16
+	// MaxQoS is the highest QoS, announced when below 2.
+	MaxQoS mqtt.QoS
+	// Refuse31, Refuse311 and Refuse5 switch versions off
+	// (accept_protocol_versions).
+	Refuse31, Refuse311, Refuse5 bool
+	// MaxConnections is max_connections, 0: no limit.
+	MaxConnections int
+	// Open counts open connections.
+	Open atomic.Int64
+}
+
+const tableShards = 64
+
+type tableShard struct {
+	mu sync.Mutex
+	m  map[string]*Client
+}
+
+// Hub is what all loops share.
+type Hub struct {
+	// immutable
+	Cfg      *Config
+	Log      *logging.Logger
+	Store    store.Store
+	Shards   []*Shard
+	Tree     *router.Tree[*Client]
+	Retained *router.Retained[*record.Message]
+	seed     maphash.Seed
+
+	// atomic
+	seq     atomic.Uint64
+	keys    atomic.Uint64
+	expired atomic.Uint64
+
+	// guarded by its own mutexes
+	table [tableShards]tableShard
+}
+
+// New makes a hub without shards; add them with AddShard before any connection.
+func New(cfg *Config, log *logging.Logger, st store.Store) *Hub {
+	h := &Hub{
+		Cfg: cfg, Log: log, Store: st, seed: maphash.MakeSeed(),
+		Tree: router.New[*Client](), Retained: router.NewRetained[*record.Message](),
+	}
+	for i := range h.table {
+		h.table[i].m = make(map[string]*Client)
+	}
+	return h
+}
+
+func (h *Hub) shardOf(id string) *tableShard {
+	return &h.table[maphash.String(h.seed, id)%tableShards]
+}
+
+// claim returns the client of this id, made for shard sh when there is none.
+func (h *Hub) claim(id string, sh *Shard) *Client {
+	t := h.shardOf(id)
+	t.mu.Lock()
+	c := t.m[id]
+	if c == nil {
+		c = &Client{shard: sh, ID: id}
+		c.S = session.New(&h.Cfg.Rules, h.nextKey(), id)
+		t.m[id] = c
+	}
+	t.mu.Unlock()
+	return c
+}
+
+// forget takes the client out of the table, on its own loop.
+func (h *Hub) forget(c *Client) {
+	t := h.shardOf(c.ID)
+	t.mu.Lock()
+	if t.m[c.ID] == c {
+		delete(t.m, c.ID)
+	}
+	t.mu.Unlock()
+}
+
+// Find returns the client of this id, nil for none. What it points to belongs to
+// its loop: use Shard().Post to look inside. Any goroutine.
+func (h *Hub) Find(id string) *Client {
+	t := h.shardOf(id)
+	t.mu.Lock()
+	c := t.m[id]
+	t.mu.Unlock()
+	return c
+}
+
+// Sessions returns how many sessions there are. Any goroutine.
+func (h *Hub) Sessions() (n int) {
+	for i := range h.table {
+		t := &h.table[i]
+		t.mu.Lock()
+		n += len(t.m)
+		t.mu.Unlock()
+	}
+	return n
+}
+
+// Expired returns how many persistent sessions ended by their expiry.
+func (h *Hub) Expired() uint64 { return h.expired.Load() }
+
+func (h *Hub) nextKey() record.SessionKey { return record.SessionKey(h.keys.Add(1)) }
+
+func (h *Hub) nextSeq() uint64 { return h.seq.Add(1) }
+
+// Restore loads what the store kept. Called before any loop runs; sessions are
+// spread over the shards.
+func (h *Hub) Restore(now record.Instant) error {
+	i := 0
+	err := h.Store.LoadSessions(func(sv *store.Saved) error {
+		sh := h.Shards[i%len(h.Shards)]
+		i++
+		c := &Client{shard: sh, ID: sv.Session.ClientID}
+		c.S = session.Restore(&h.Cfg.Rules, sv, now)
+		if k := uint64(sv.Session.Key); k > h.keys.Load() {
+			h.keys.Store(k)
+		}
+		c.S.Subscriptions(func(s *record.Subscription) bool {
+			h.enter(c, s)
+			return true
+		})
+		h.shardOf(sv.Session.ClientID).m[sv.Session.ClientID] = c
+		sh.schedule(c)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return h.Store.LoadRetained(func(m *record.Message) error {
+		if m.Seq > h.seq.Load() {
+			h.seq.Store(m.Seq)
+		}
+		h.Retained.Set(m.Topic, m, m.Seq)
+		return nil
+	})
+}
+
+// enter puts a subscription into the tree; existed as the tree saw it.
+func (h *Hub) enter(c *Client, s *record.Subscription) {
+	o := router.Options{QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, ID: s.ID}
+	if group, inner, shared, _ := mqtt.ParseShared(s.Filter); shared {
+		h.Tree.SubscribeShared(group, inner, c, o)
+	} else {
+		h.Tree.Subscribe(s.Filter, c, o)
+	}
+}
+
+// leave takes a subscription out of the tree.
+func (h *Hub) leave(c *Client, filter string) {
+	if group, inner, shared, _ := mqtt.ParseShared(filter); shared {
+		h.Tree.UnsubscribeShared(group, inner, c)
+	} else {
+		h.Tree.Unsubscribe(filter, c)
+	}
+}
+
+// Client is one session with the connection it has at present.
+type Client struct {
+	// immutable
+	shard *Shard
+	ID    string
+
+	// owned by the shard's loop
+	S    session.Session
+	link Link
+	who  *auth.Client // nil without an authoriser
+	// cursors deliver retained messages of recent subscriptions.
+	cursors []*cursor
+	// timerAt is the earliest entry in the shard's wheel; 0: none.
+	timerAt record.Instant
+	gen     uint32
+	keep    uint16
+	maxQoS  mqtt.QoS
+	// fast: QoS 0 frames may be passed on as they are: no alias, no size limit.
+	fast   bool
+	ended  bool
+	warned bool // the line about drops was written for this connection
+
+	// atomic
+	live atomic.Uint32 // liveOnline, liveV5: what other loops need to know
+}
+
+const (
+	liveOnline = 1 << iota
+	liveV5
+)
+
+// Shard returns the shard that owns the client.
+func (c *Client) Shard() *Shard { return c.shard }
+
+func online(c *Client) bool { return c.live.Load()&liveOnline != 0 }
+
+// Frame is one encoded PUBLISH that several connections are given.
+type Frame struct {
+	B []byte
+	// Owned: B is never written again and may be kept by reference.
+	Owned bool
+}
+
+// Own makes sure that B may be kept.
+func (f *Frame) Own() {
+	if !f.Owned {
+		f.B, f.Owned = append([]byte(nil), f.B...), true
+	}
+}
+
+// Link is the connection of an online client as its shard sees it. All methods
+// are called on the shard's loop and never block.
+type Link interface {
+	// Accept tells, before CONNACK, which client the connection carries.
+	Accept(c *Client, a *Admission)
+	// Send encodes one packet. With gated it leaves only when Release is called
+	// with this ticket; so does whatever must not overtake it.
+	Send(s *session.Send, gated uint64)
+	// Frame passes an encoded QoS 0 PUBLISH on; DropNone: it was taken.
+	Frame(f *Frame) session.Drop
+	// Kick ends the connection from the broker's side.
+	Kick(e End)
+	// Release lets out what waited for tickets up to this one.
+	Release(ticket uint64)
+	// Room reports whether the output is low enough for more bulk.
+	Room() bool
+	// Timer is called when an instant given to Shard.TimerFor has come.
+	Timer(now record.Instant)
+	// Move hands the connection over to the loop of another shard, which calls
+	// its Admit.
+	Move(to *Shard, a *Admission)
+}
+
+// End says why a connection is ended.
+type End struct {
+	// Code is sent in DISCONNECT to MQTT 5 clients; Success: just close.
+	Code mqtt.ReasonCode
+	// Reason is the word in the log line, Text the reason string.
+	Reason logging.Reason
+	Text   string
+	// ServerReference goes with UseAnotherServer and ServerMoved.
+	ServerReference string
+}

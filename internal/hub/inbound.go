@@ -1,0 +1,291 @@
+package hub
+
+import (
+	"strings"
+
+	"github.com/midgemq/midge/internal/auth"
+	"github.com/midgemq/midge/internal/logging"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/mqtt"
+	"github.com/midgemq/midge/mqtt/packet"
+)
+
+// kept are the properties that travel with a message unchanged; the others are
+// the server's own affair on each hop.
+var kept = packet.SetOf(packet.PropPayloadFormat, packet.PropContentType, packet.PropResponseTopic,
+	packet.PropCorrelationData, packet.PropUser)
+
+var dropped = packet.SetOf(packet.PropMessageExpiry, packet.PropTopicAlias, packet.PropSubscriptionID)
+
+// ClientPublish takes a PUBLISH whose alias is resolved: topic is what the
+// packet means, also where p.Topic is empty. raw is the packet as it came, nil
+// when it cannot be passed on as it is. A non-nil End closes the connection.
+func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, l *Listener) *End {
+	sh.Count.PublishReceived++
+	sh.Count.PublishBytesReceived += uint64(len(p.Payload))
+	cfg := sh.Hub.Cfg
+	if p.QoS > l.MaxQoS {
+		return refuse(mqtt.QoSNotSupported, "QoS not supported", "QoS above the maximum")
+	}
+	if p.Retain && !cfg.RetainAvailable {
+		return refuse(mqtt.RetainNotSupported, "retain not supported", "retained messages are not available")
+	}
+	m := sh.viewOf(topic, p.Payload, p.Props)
+	m.QoS, m.Retain, m.Publisher = p.QoS, p.Retain, c.ID
+	if sh.debug {
+		sh.Hub.Log.ReceivedPublish(c.ID, line(m, &session.Send{QoS: p.QoS, Dup: p.Dup, Retain: p.Retain, PacketID: p.PacketID}))
+	}
+	code, text := sh.mayPublish(c, m, p.QoS)
+	fx := sh.getFX()
+	defer sh.putFX(fx)
+	switch c.S.Publish(p.PacketID, p.QoS, code, text, fx) {
+	case session.Exceeded:
+		sh.Hub.Log.ReceiveMaximumExceeded(c.ID)
+		return refuse(mqtt.ReceiveMaximumExceeded, logging.ReasonReceiveMaximum, "receive maximum exceeded")
+	case session.Settled:
+		sh.apply(c, fx)
+		return nil
+	}
+	if p.PropSet != 0 {
+		if p.PropSet&^kept != 0 {
+			sh.props = packet.AppendExcept(sh.props[:0], p.Props, dropped)
+			m.Props, raw = sh.props, nil
+		}
+		if n, ok := p.Props.Uint(packet.PropMessageExpiry); ok {
+			m.Expires = sh.now + max(record.Instant(n)*record.Second, 1)
+		}
+	}
+	sh.frames.reset()
+	if m.Retain {
+		m.Seq = sh.Hub.nextSeq()
+		m = sh.own(m)
+		sh.retain(m)
+	}
+	if raw != nil && p.QoS == 0 {
+		k := variant(c.S.Version() == mqtt.V5, p.Retain)
+		sh.frames.f[k], sh.frames.has[k] = Frame{B: raw}, true
+	}
+	matched := sh.route(m)
+	if p.QoS > 0 {
+		c.S.Published(p.PacketID, p.QoS, matched, fx)
+	}
+	sh.apply(c, fx)
+	if p.QoS == mqtt.AtLeastOnce && (sh.Hub.Store.Immediate() || len(sh.batch.Ops) == 0) {
+		c.S.Acked()
+	}
+	return nil
+}
+
+// mayPublish makes every check that can refuse a message, before it is
+// acknowledged [U5-4.3.3-1].
+func (sh *Shard) mayPublish(c *Client, m *record.Message, q mqtt.QoS) (mqtt.ReasonCode, string) {
+	cfg := sh.Hub.Cfg
+	if cfg.MessageSizeLimit > 0 && len(m.Payload) > cfg.MessageSizeLimit {
+		if sh.debug {
+			sh.Hub.Log.DroppedTooLarge(c.ID, line(m, &session.Send{QoS: q, Retain: m.Retain}))
+		}
+		return mqtt.QuotaExceeded, "payload above message_size_limit"
+	}
+	if m.Topic != "" && m.Topic[0] == '$' && !writable(m.Topic) {
+		return sh.denied(c, m, "topic is reserved to the broker")
+	}
+	if a := cfg.Policy.Authorizer; a != nil {
+		if code := a.Authorize(c.who, auth.Publish, m.Topic); code.IsError() {
+			return sh.denied(c, m, "not permitted to publish to this topic")
+		}
+	}
+	return mqtt.Success, ""
+}
+
+func (sh *Shard) denied(c *Client, m *record.Message, why string) (mqtt.ReasonCode, string) {
+	if sh.debug {
+		sh.Hub.Log.DeniedPublish(c.ID, line(m, &session.Send{QoS: m.QoS, Retain: m.Retain}))
+	}
+	return mqtt.NotAuthorized, why
+}
+
+// writable reports whether clients may publish to a topic that begins with '$':
+// not below $SYS, but for the state of bridges, nor below $CONTROL.
+func writable(topic string) bool {
+	switch {
+	case strings.HasPrefix(topic, "$SYS/broker/connection/"):
+		return strings.HasSuffix(topic, "/state")
+	case topic == "$SYS", strings.HasPrefix(topic, "$SYS/"), strings.HasPrefix(topic, "$CONTROL/"):
+		return false
+	}
+	return true
+}
+
+func line(m *record.Message, s *session.Send) logging.PublishLine {
+	return logging.PublishLine{Dup: s.Dup, QoS: byte(s.QoS), Retain: s.Retain, PacketID: s.PacketID, Topic: m.Topic, Bytes: len(m.Payload)}
+}
+
+// Ack takes PUBACK, PUBREC, PUBREL and PUBCOMP.
+func (sh *Shard) Ack(c *Client, p *packet.Ack) *End {
+	fx := sh.getFX()
+	ok := true
+	switch p.Type {
+	case packet.PUBACK:
+		ok = c.S.Puback(p.PacketID, sh.now, fx)
+	case packet.PUBREC:
+		ok = c.S.Pubrec(p.PacketID, p.Code, sh.now, fx)
+	case packet.PUBREL:
+		c.S.Pubrel(p.PacketID, fx)
+	case packet.PUBCOMP:
+		ok = c.S.Pubcomp(p.PacketID, sh.now, fx)
+	}
+	sh.apply(c, fx)
+	sh.putFX(fx)
+	if !ok {
+		return refuse(mqtt.ProtocolError, logging.ReasonProtocolError, p.Type.String()+" for an exchange of another kind")
+	}
+	if len(c.cursors) > 0 {
+		sh.pumpCursors(c)
+	}
+	return nil
+}
+
+// Ping answers PINGREQ.
+func (sh *Shard) Ping(c *Client) {
+	fx := sh.getFX()
+	c.S.Pingreq(fx)
+	sh.apply(c, fx)
+	sh.putFX(fx)
+}
+
+// ClientSubscribe takes a SUBSCRIBE: one code per filter, each judged by itself;
+// retained messages follow the SUBACK.
+func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
+	v5 := c.S.Version() == mqtt.V5
+	id, _ := p.Props.Uint(packet.PropSubscriptionID)
+	if id != 0 && sh.Hub.Cfg.NoSubscriptionIDs {
+		return refuse(mqtt.SubscriptionIDsNotSupported, logging.ReasonDisallowedFeature, "subscription identifiers are not available")
+	}
+	fx := sh.getFX()
+	defer sh.putFX(fx)
+	codes := sh.codes[:0]
+	reason := ""
+	fresh := len(c.cursors)
+	var f packet.SubFilter
+	for it := p.Filters(); it.Next(&f); {
+		code, why, end := sh.subscribe(c, string(f.Filter), f.Options, id, fx)
+		if end != nil {
+			return end
+		}
+		if code.IsError() {
+			reason = why
+			if !v5 {
+				code = mqtt.UnspecifiedError // 3.1.1 knows 0x80 only [MQTT-3.9.3-2]
+			}
+		}
+		if sh.debug {
+			sh.debugFilter(f, code)
+		}
+		codes = append(codes, byte(code))
+	}
+	sh.codes = codes
+	if c.S.Version() == mqtt.V31 && reason != "" {
+		// 3.1 has no failure code: a refused subscription is acknowledged and never
+		// delivers [U31-07].
+		for i, q := 0, p.Filters(); q.Next(&f); i++ {
+			if codes[i] >= 0x80 {
+				codes[i] = byte(f.Options.QoS())
+			}
+		}
+	}
+	c.S.Suback(p.PacketID, codes, reason, fx)
+	sh.apply(c, fx)
+	if len(c.cursors) > fresh {
+		sh.pumpCursors(c)
+	}
+	return nil
+}
+
+// subscribe enters one filter.
+func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uint32, fx *session.Effects) (mqtt.ReasonCode, string, *End) {
+	cfg := sh.Hub.Cfg
+	_, inner, shared, err := mqtt.ParseShared(filter)
+	if err != nil {
+		return mqtt.TopicFilterInvalid, err.Error(), nil
+	}
+	if !shared {
+		inner = filter
+	}
+	if err := mqtt.CheckFilter(inner); err != nil {
+		return mqtt.TopicFilterInvalid, err.Error(), nil
+	}
+	switch {
+	case shared && o.NoLocal():
+		return 0, "", refuse(mqtt.ProtocolError, logging.ReasonProtocolError, "no local on a shared subscription") // [MQTT-3.8.3-4]
+	case shared && cfg.NoShared:
+		return 0, "", refuse(mqtt.SharedSubscriptionsNotSupported, logging.ReasonDisallowedFeature, "shared subscriptions are not available")
+	case cfg.NoWildcards && strings.ContainsAny(inner, "+#"):
+		if c.S.Version() != mqtt.V5 {
+			return mqtt.UnspecifiedError, "", nil
+		}
+		return 0, "", refuse(mqtt.WildcardSubscriptionsNotSupported, logging.ReasonDisallowedFeature, "wildcard subscriptions are not available")
+	}
+	if a := cfg.Policy.Authorizer; a != nil {
+		if code := a.Authorize(c.who, auth.Subscribe, inner); code.IsError() {
+			return mqtt.NotAuthorized, "not permitted to subscribe to this filter", nil
+		}
+	}
+	q := min(o.QoS(), c.maxQoS)
+	sub := record.Subscription{Filter: filter, ID: id, QoS: q, NoLocal: o.NoLocal(), RetainAsPublished: o.RetainAsPublished()}
+	existed, ok := c.S.Subscribe(sub, fx)
+	if !ok {
+		return mqtt.QuotaExceeded, "too many subscriptions", nil
+	}
+	sh.Hub.enter(c, &sub)
+	sh.Hub.Log.Subscribed(c.ID, byte(q), filter)
+	if h := o.RetainHandling(); !shared && cfg.RetainAvailable && (h == 0 || h == 1 && !existed) {
+		sh.startCursor(c, inner, q, id)
+	}
+	return mqtt.ReasonCode(q), "", nil
+}
+
+func (sh *Shard) debugFilter(f packet.SubFilter, code mqtt.ReasonCode) {
+	if code.IsError() {
+		sh.Hub.Log.Debug("\t%s (denied)", f.Filter)
+	} else {
+		sh.Hub.Log.Debug("\t%s (QoS %d)", f.Filter, code)
+	}
+}
+
+// ClientUnsubscribe takes an UNSUBSCRIBE.
+func (sh *Shard) ClientUnsubscribe(c *Client, p *packet.Unsubscribe) {
+	fx := sh.getFX()
+	codes := sh.codes[:0]
+	reason := ""
+	var f packet.SubFilter
+	for it := p.Filters(); it.Next(&f); {
+		filter := string(f.Filter)
+		code := mqtt.Success
+		_, inner, shared, err := mqtt.ParseShared(filter)
+		if err == nil {
+			if !shared {
+				inner = filter
+			}
+			err = mqtt.CheckFilter(inner)
+		}
+		switch {
+		case err != nil:
+			code, reason = mqtt.TopicFilterInvalid, err.Error()
+		case !c.S.Unsubscribe(filter, fx):
+			code = mqtt.NoSubscriptionExisted
+		default:
+			sh.Hub.leave(c, filter)
+			sh.stopCursors(c, filter)
+			sh.Hub.Log.Unsubscribed(c.ID, filter)
+		}
+		if sh.debug {
+			sh.Hub.Log.Debug("\t%s", filter)
+		}
+		codes = append(codes, byte(code))
+	}
+	sh.codes = codes
+	c.S.Unsuback(p.PacketID, codes, reason, fx)
+	sh.apply(c, fx)
+	sh.putFX(fx)
+}

@@ -1,0 +1,153 @@
+package hub
+
+import (
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/router"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/mqtt"
+)
+
+// cursorStep is how many retained topics one look-up visits, so that a large
+// subscription does not hold the loop or the index.
+const cursorStep = 64
+
+// cursor delivers the retained messages of one new subscription. It is part of
+// the session: it waits for room in the output and the window, outside the queue
+// limits, and goes on when the client is back.
+type cursor struct {
+	it     *router.Cursor[*record.Message]
+	filter string
+	sub    uint32
+	qos    mqtt.QoS
+	// left are messages that were read and not sent yet; waited: since an earlier
+	// batch.
+	left   []*record.Message
+	waited bool
+	done   bool
+}
+
+// retain stores or deletes the retained message of a topic; m is owned.
+// [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+func (sh *Shard) retain(m *record.Message) {
+	op := record.Op{Kind: record.PutRetained, Entry: record.Queued{Msg: m}}
+	if len(m.Payload) == 0 {
+		if _, had := sh.Hub.Retained.Delete(m.Topic); !had {
+			return
+		}
+		op = record.Op{Kind: record.DeleteRetained, Filter: m.Topic}
+	} else {
+		sh.Hub.Retained.Set(m.Topic, m, m.Seq)
+		if m.Expires != 0 {
+			sh.retained.Add(m.Expires, expiring{topic: m.Topic, seq: m.Seq})
+		}
+	}
+	sh.persist(op)
+}
+
+// persist adds a change that belongs to no session step.
+func (sh *Shard) persist(op record.Op) {
+	sh.batch.Ops = append(sh.batch.Ops, op)
+	if sh.Hub.Store.Immediate() {
+		sh.Hub.Store.Commit(sh.batch, sh.Hub.Cfg.Level, ignore)
+		clear(sh.batch.Ops)
+		sh.batch.Ops = sh.batch.Ops[:0]
+	}
+}
+
+// retainedDue discards a retained message whose expiry has passed, also where
+// nobody subscribes [U5-3.3.1-1].
+func (sh *Shard) retainedDue(e expiring) {
+	if _, had := sh.Hub.Retained.DeleteIf(e.topic, func(m *record.Message) bool { return m.Seq == e.seq }); had {
+		sh.persist(record.Op{Kind: record.DeleteRetained, Filter: e.topic})
+	}
+}
+
+// startCursor begins the delivery of what matches a new subscription. What
+// changes from now on reaches the subscriber live and is skipped here.
+func (sh *Shard) startCursor(c *Client, filter string, q mqtt.QoS, sub uint32) {
+	it := sh.Hub.Retained.Cursor(filter, sh.Hub.seq.Load())
+	c.cursors = append(c.cursors, &cursor{it: it, filter: filter, qos: q, sub: sub})
+}
+
+func (sh *Shard) stopCursors(c *Client, filter string) {
+	for _, k := range c.cursors {
+		if k.filter == filter {
+			k.done, k.left = true, nil
+		}
+	}
+}
+
+// Drained tells that the output of a connection has room again.
+func (sh *Shard) Drained(c *Client) {
+	if len(c.cursors) > 0 {
+		sh.pumpCursors(c)
+	}
+}
+
+// Bulk reports whether the client waits for room to be given retained messages.
+func (c *Client) Bulk() bool { return len(c.cursors) > 0 }
+
+func (sh *Shard) pumpCursors(c *Client) {
+	for len(c.cursors) > 0 && c.link != nil {
+		k := c.cursors[0]
+		if !sh.pumpCursor(c, k) {
+			return
+		}
+		c.cursors[0] = nil
+		if c.cursors = c.cursors[1:]; len(c.cursors) == 0 {
+			c.cursors = nil
+		}
+	}
+}
+
+// pumpCursor sends while there is room and reports whether the cursor is done.
+func (sh *Shard) pumpCursor(c *Client, k *cursor) (done bool) {
+	for {
+		for len(k.left) > 0 {
+			m := k.left[0]
+			// What waited may have been replaced, and its successor has gone out live.
+			if now, _ := sh.Hub.Retained.Get(m.Topic); (now == m || !k.waited) && !sh.sendRetained(c, k, m) {
+				k.waited = true
+				return false
+			}
+			k.left[0] = nil
+			k.left = k.left[1:]
+		}
+		k.waited = false
+		if k.done {
+			return true
+		}
+		if c.link == nil || !c.link.Room() {
+			return false
+		}
+		// The index is not locked while sending: a few are read, then sent.
+		k.done = k.it.Next(cursorStep, func(_ string, m *record.Message) bool {
+			k.left = append(k.left, m)
+			return true
+		})
+	}
+}
+
+// sendRetained delivers one retained message, RETAIN set [U5-3.3.1-2]; false:
+// there is no room, ask again.
+func (sh *Shard) sendRetained(c *Client, k *cursor, m *record.Message) bool {
+	if m.Expired(sh.now) || (c.who != nil && !sh.mayReceive(c, m)) {
+		return true
+	}
+	if c.link == nil || !c.link.Room() {
+		return false
+	}
+	q := min(m.QoS, k.qos)
+	if q > 0 && !c.S.CanStart() {
+		return false
+	}
+	fx := sh.getFX()
+	var seq uint64
+	if q > 0 {
+		seq = sh.Hub.nextSeq()
+	}
+	c.S.Deliver(m, session.Delivery{QoS: q, Retain: true, SubID: k.sub}, seq, sh.now, fx)
+	sh.apply(c, fx)
+	sh.putFX(fx)
+	return true
+}

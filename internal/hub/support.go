@@ -1,0 +1,181 @@
+package hub
+
+import (
+	"context"
+	"time"
+
+	"github.com/midgemq/midge/internal/auth"
+	"github.com/midgemq/midge/internal/logging"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/mqtt"
+	"github.com/midgemq/midge/mqtt/packet"
+)
+
+const (
+	// authWorkers is how many authentications run at a time, so that logins cannot
+	// take the processors from the loops.
+	authWorkers = 4
+	// authDeadline denies what no back end has decided.
+	authDeadline = 20 * time.Second
+)
+
+var authSlots = make(chan struct{}, authWorkers)
+
+// Authenticate asks the authenticator off the loop; done runs on the loop.
+func (sh *Shard) Authenticate(a *Admission, done func(auth.Decision)) {
+	sh.offLoop(func(ctx context.Context) func() {
+		d := sh.Hub.Cfg.Policy.Authenticator.Authenticate(ctx, &a.Request)
+		return func() { done(d) }
+	}, func() { done(auth.Decision{Code: mqtt.ServerBusy, Reason: "authentication took too long"}) })
+}
+
+// Exchange gives data to an enhanced authentication off the loop; done runs on
+// the loop.
+func (sh *Shard) Exchange(a *Admission, data []byte, done func(out []byte, more bool, d auth.Decision)) {
+	x := a.Exchange
+	sh.offLoop(func(ctx context.Context) func() {
+		out, more, d := x.Next(ctx, data)
+		return func() { done(out, more, d) }
+	}, func() { done(nil, false, auth.Decision{Code: mqtt.ServerBusy, Reason: "authentication took too long"}) })
+}
+
+// offLoop runs work on a bounded number of goroutines and what it returns on the
+// loop. A panic of a back end denies.
+func (sh *Shard) offLoop(work func(context.Context) func(), late func()) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), authDeadline)
+		defer cancel()
+		then := late
+		select {
+		case authSlots <- struct{}{}:
+			func() {
+				defer func() {
+					<-authSlots
+					if r := recover(); r != nil {
+						sh.Hub.Log.Error("Error: authentication back end panicked: %v", r)
+					}
+				}()
+				then = work(ctx)
+			}()
+		case <-ctx.Done():
+		}
+		sh.Post(then)
+	}()
+}
+
+// MayWill asks whether the client may publish its will; a will that could never
+// be published is refused at CONNECT.
+func (sh *Shard) MayWill(a *Admission) bool {
+	w := a.Conn.Will
+	if w == nil {
+		return true
+	}
+	if w.Msg.Topic[0] == '$' && !writable(w.Msg.Topic) {
+		return false
+	}
+	az := sh.Hub.Cfg.Policy.Authorizer
+	return az == nil || !az.Authorize(&a.Client, auth.Publish, w.Msg.Topic).IsError()
+}
+
+// Overflow counts a QoS 0 message that a connection could not take.
+func (sh *Shard) Overflow(c *Client, why session.Drop) {
+	if c != nil {
+		c.S.CountDrop(why)
+		sh.countDrop(c, why, 1)
+	}
+}
+
+// Later ends a connection at the start of the next turn, for ends that are found
+// in the middle of a step.
+func (sh *Shard) Later(l Link, e End) {
+	sh.Post(func() { l.Kick(e) })
+}
+
+// Debug reports whether debug lines are wanted.
+func (sh *Shard) Debug() bool { return sh.debug }
+
+// DebugReceived writes the debug line about a packet without further fields.
+func (sh *Shard) DebugReceived(c *Client, t packet.Type) {
+	if sh.debug {
+		sh.Hub.Log.Debug("Received %s from %s", t, c.ID)
+	}
+}
+
+// DebugAck writes the debug line about a received acknowledgement.
+func (sh *Shard) DebugAck(c *Client, p *packet.Ack) {
+	if !sh.debug {
+		return
+	}
+	if p.Type == packet.PUBACK || p.Type == packet.PUBCOMP {
+		sh.Hub.Log.Debug("Received %s from %s (Mid: %d, RC:%d)", p.Type, c.ID, p.PacketID, p.Code)
+	} else {
+		sh.Hub.Log.Debug("Received %s from %s (Mid: %d)", p.Type, c.ID, p.PacketID)
+	}
+}
+
+// DebugSend writes the debug line about a packet that is being sent.
+func (sh *Shard) DebugSend(c *Client, s *session.Send) {
+	if !sh.debug || c == nil {
+		return
+	}
+	log := sh.Hub.Log
+	switch s.Type {
+	case packet.PUBLISH:
+		log.SendingPublish(c.ID, line(s.Msg, s))
+	case packet.PUBACK, packet.PUBREC:
+		log.Debug("Sending %s to %s (m%d, rc%d)", s.Type, c.ID, s.PacketID, s.Code)
+	case packet.PUBREL, packet.PUBCOMP:
+		log.Debug("Sending %s to %s (m%d)", s.Type, c.ID, s.PacketID)
+	default:
+		log.Debug("Sending %s to %s", s.Type, c.ID)
+	}
+}
+
+// Snapshot is what the API is told of one client. Taken on the client's loop.
+type Snapshot struct {
+	ID, UserName  string
+	Online        bool
+	Version       mqtt.Version
+	KeepAlive     uint16
+	Expiry        uint32
+	Subscriptions int
+	Queued        int
+	QueuedBytes   int64
+	Inflight      int
+	QoS2Open      int
+	Dropped       [session.NumDrops]uint64
+	Link          Link
+}
+
+// Snapshot describes the client. On its loop only.
+func (c *Client) Snapshot() Snapshot {
+	q, b, f := c.S.Queued()
+	return Snapshot{
+		ID: c.ID, UserName: c.S.UserName(), Online: c.S.Online(), Version: c.S.Version(), KeepAlive: c.keep,
+		Expiry: c.S.Expiry(), Subscriptions: c.S.SubscriptionCount(), Queued: q, QueuedBytes: b, Inflight: f,
+		QoS2Open: c.S.QoS2Open(), Dropped: c.S.Dropped(), Link: c.link,
+	}
+}
+
+// Disconnect ends the client's connection and reports whether it had one. On its
+// loop only.
+func (c *Client) Disconnect(code mqtt.ReasonCode) bool {
+	if c.link == nil {
+		return false
+	}
+	c.link.Kick(End{Code: code, Reason: logging.ReasonAdministrative})
+	return true
+}
+
+// Clients calls f for every client there is. What it points to belongs to its
+// loop. Any goroutine; f must not call the hub.
+func (h *Hub) Clients(f func(*Client)) {
+	for i := range h.table {
+		t := &h.table[i]
+		t.mu.Lock()
+		for _, c := range t.m {
+			f(c)
+		}
+		t.mu.Unlock()
+	}
+}

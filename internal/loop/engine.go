@@ -1,0 +1,128 @@
+// Package loop moves bytes between sockets and connections. On Linux each loop
+// is one goroutine over epoll that owns its connections; elsewhere, and under
+// the build tag portable, goroutines per connection feed the same single owner.
+//
+// A loop never blocks but while it waits for events: handshakes, password
+// hashing, the disk and HTTP run elsewhere and come back through the shard's
+// inbox. Nothing here knows MQTT.
+package loop
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/transport"
+)
+
+// connectionsPerLoop is how many connections open before a further loop takes
+// its share: one loop that is not saturated needs less CPU per message than two
+// (docs/decisions/0004-loops.md).
+const connectionsPerLoop = 256
+
+// Clock reads the broker's monotonic time line. The zero instant means "none"
+// everywhere, so it starts later.
+type Clock struct {
+	start  time.Time
+	offset atomic.Int64
+}
+
+// NewClock starts a time line.
+func NewClock() *Clock { return &Clock{start: time.Now()} }
+
+// Now reads it. Any goroutine.
+func (c *Clock) Now() record.Instant {
+	return record.Instant(time.Since(c.start)) + record.Second + record.Instant(c.offset.Load())
+}
+
+// Advance moves it forward, for tests that do not wait. Follow it with a wake of
+// every loop.
+func (c *Clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
+
+// Bound is a listening socket with what its connections get.
+type Bound struct {
+	*transport.Listener
+	Settings *hub.Listener
+}
+
+// Engine runs the loops of one broker.
+type Engine struct {
+	// immutable
+	hub   *hub.Hub
+	clock *Clock
+	loops []*Loop
+	limit int // global_max_connections, 0: none
+
+	open atomic.Int64
+	wg   sync.WaitGroup
+}
+
+// New makes n loops and their shards. globalLimit bounds open connections over
+// all listeners, 0: none.
+func New(h *hub.Hub, clock *Clock, n, globalLimit int) (*Engine, error) {
+	e := &Engine{hub: h, clock: clock, limit: globalLimit}
+	for range n {
+		l, err := newLoop(e)
+		if err != nil {
+			e.Close()
+			return nil, err
+		}
+		e.loops = append(e.loops, l)
+	}
+	return e, nil
+}
+
+// Start runs the loops.
+func (e *Engine) Start() {
+	for _, l := range e.loops {
+		e.wg.Add(1)
+		go func() {
+			defer e.wg.Done()
+			l.run()
+		}()
+	}
+}
+
+// Listen takes connections from b. After Start.
+func (e *Engine) Listen(b Bound) error { return e.loops[0].listen(b) }
+
+// Open returns the number of open connections. Any goroutine.
+func (e *Engine) Open() int64 { return e.open.Load() }
+
+// Close ends the loops: listeners and connections are closed without a word, so
+// whoever wants wills and DISCONNECT sees to them before. It waits until every
+// goroutine has ended.
+func (e *Engine) Close() {
+	for _, l := range e.loops {
+		l.stop()
+	}
+	e.wg.Wait()
+}
+
+// pick chooses the loop of a new connection.
+func (e *Engine) pick() *Loop {
+	n := e.open.Load()
+	active := min(len(e.loops), 1+int(n)/connectionsPerLoop)
+	best := e.loops[0]
+	for _, l := range e.loops[1:active] {
+		if l.count.Load() < best.count.Load() {
+			best = l
+		}
+	}
+	return best
+}
+
+// admit applies the limits on connections; false: close the socket.
+func (e *Engine) admit(b *Bound, addr string) bool {
+	n := e.open.Add(1)
+	k := b.Settings.Open.Add(1)
+	if (e.limit > 0 && n > int64(e.limit)) || (b.Settings.MaxConnections > 0 && k > int64(b.Settings.MaxConnections)) {
+		e.open.Add(-1)
+		b.Settings.Open.Add(-1)
+		e.hub.Log.DeniedMaxConnections(addr)
+		return false
+	}
+	return true
+}

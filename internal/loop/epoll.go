@@ -1,0 +1,449 @@
+//go:build linux && !portable
+
+package loop
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/midgemq/midge/internal/conn"
+	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/transport"
+)
+
+const (
+	readBuffer = 64 << 10
+	maxEvents  = 512
+	// maxVector is the kernel's limit of buffers in one writev.
+	maxVector = 1024
+	// acceptBatch bounds the connections accepted per turn, so that a storm does
+	// not keep open connections waiting.
+	acceptBatch = 256
+)
+
+// Loop is one event loop. Everything but stop and the shard's inbox belongs to
+// its goroutine.
+type Loop struct {
+	// immutable
+	engine *Engine
+	shard  *hub.Shard
+	env    *conn.Env
+	ep     int
+	wake   int // eventfd
+	timer  int // timerfd
+	file   *os.File
+	raw    syscall.RawConn
+
+	// owned by the loop
+	socks     []*sock // by descriptor
+	listeners map[int]*Bound
+	dirty     []*sock
+	events    []syscall.EpollEvent
+	buf       []byte
+	iov       []syscall.Iovec
+	armed     record.Instant
+	n         int
+	waitErr   error
+	poll      func(uintptr) bool
+
+	// atomic
+	count   atomic.Int64
+	closing atomic.Bool
+}
+
+// sock is one connection with its descriptor.
+type sock struct {
+	conn.Conn
+	loop   *Loop
+	fd     int32
+	events uint32
+}
+
+func newLoop(e *Engine) (*Loop, error) {
+	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	l := &Loop{
+		engine: e, ep: ep, listeners: make(map[int]*Bound), events: make([]syscall.EpollEvent, maxEvents),
+		buf: make([]byte, readBuffer), iov: make([]syscall.Iovec, 0, 64),
+	}
+	if l.wake, err = eventfd(); err != nil {
+		return nil, os.NewSyscallError("eventfd2", err)
+	}
+	if l.timer, err = timerfd(); err != nil {
+		return nil, os.NewSyscallError("timerfd_create", err)
+	}
+	for _, fd := range []int{l.wake, l.timer} {
+		if err := l.ctl(syscall.EPOLL_CTL_ADD, fd, syscall.EPOLLIN); err != nil {
+			return nil, err
+		}
+	}
+	// The epoll descriptor waits in Go's own poller: the loop parks like any
+	// goroutine, where a blocked EpollWait would cost the runtime's monitor about
+	// 2,300 wake-ups a second.
+	if err := syscall.SetNonblock(ep, true); err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	l.file = os.NewFile(uintptr(ep), "epoll")
+	if l.raw, err = l.file.SyscallConn(); err != nil {
+		return nil, err
+	}
+	l.poll = func(uintptr) bool { return l.pollNow() }
+	l.shard = e.hub.AddShard(l.wakeUp)
+	l.env = conn.NewEnv(l.shard)
+	return l, nil
+}
+
+func eventfd() (int, error) {
+	fd, _, e := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if e != 0 {
+		return -1, e
+	}
+	return int(fd), nil
+}
+
+func timerfd() (int, error) {
+	const monotonic = 1
+	fd, _, e := syscall.RawSyscall(syscall.SYS_TIMERFD_CREATE, monotonic, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if e != 0 {
+		return -1, e
+	}
+	return int(fd), nil
+}
+
+func (l *Loop) ctl(op, fd int, events uint32) error {
+	ev := syscall.EpollEvent{Events: events, Fd: int32(fd)}
+	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(l.ep, op, fd, &ev))
+}
+
+// wakeUp makes the loop take a turn. Any goroutine.
+func (l *Loop) wakeUp() {
+	one := uint64(1)
+	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.wake), uintptr(unsafe.Pointer(&one)), 8)
+}
+
+func (l *Loop) listen(b Bound) error {
+	done := make(chan error, 1)
+	if !l.shard.Post(func() {
+		l.listeners[b.FD()] = &b
+		done <- l.ctl(syscall.EPOLL_CTL_ADD, b.FD(), syscall.EPOLLIN)
+	}) {
+		return os.ErrClosed
+	}
+	return <-done
+}
+
+func (l *Loop) stop() {
+	l.closing.Store(true)
+	l.wakeUp()
+}
+
+// pollNow asks for events without waiting.
+func (l *Loop) pollNow() bool {
+	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.ep), uintptr(unsafe.Pointer(&l.events[0])), maxEvents, 0, 0, 0)
+	if e != 0 {
+		if e == syscall.EINTR {
+			n = 0
+		} else {
+			l.waitErr = e
+			return true
+		}
+	}
+	l.n = int(n)
+	return n > 0
+}
+
+func (l *Loop) run() {
+	defer l.shut()
+	sh := l.shard
+	for {
+		l.n = 0
+		if err := l.raw.Read(l.poll); err != nil || l.waitErr != nil {
+			l.engine.hub.Log.Error("Error: event loop %d: %v %v", sh.ID, err, l.waitErr)
+			return
+		}
+		sh.Begin(l.engine.clock.Now())
+		for i := range l.n {
+			l.event(&l.events[i])
+		}
+		if l.closing.Load() {
+			return
+		}
+		sh.Turn()
+		sh.End()
+		l.flush()
+		l.rearm()
+	}
+}
+
+// flush writes every dirty connection once. Writing can make others dirty, as
+// when bulk delivery goes on.
+func (l *Loop) flush() {
+	for i := 0; i < len(l.dirty); i++ {
+		s := l.dirty[i]
+		l.dirty[i] = nil
+		if s != nil {
+			s.Flush()
+		}
+	}
+	l.dirty = l.dirty[:0]
+	l.shard.End()
+}
+
+func (l *Loop) event(ev *syscall.EpollEvent) {
+	fd := int(ev.Fd)
+	if fd < len(l.socks) && l.socks[fd] != nil {
+		l.sockEvent(l.socks[fd], ev.Events)
+		return
+	}
+	var b [8]byte
+	switch {
+	case fd == l.wake, fd == l.timer:
+		_, _, _ = syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b)), 8)
+		if fd == l.timer {
+			l.armed = 0
+		}
+	default:
+		if b := l.listeners[fd]; b != nil {
+			l.accept(b)
+		}
+	}
+}
+
+func (l *Loop) sockEvent(s *sock, events uint32) {
+	if events&syscall.EPOLLOUT != 0 {
+		s.Writable()
+		if !s.Blocked() {
+			s.watch(s.events &^ syscall.EPOLLOUT)
+		}
+	}
+	if s.fd < 0 || events&(syscall.EPOLLIN|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
+		return
+	}
+	n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&l.buf[0])), readBuffer)
+	switch {
+	case e == syscall.EAGAIN || e == syscall.EINTR:
+	case e != 0:
+		s.EOF(e)
+	case n == 0:
+		s.EOF(nil)
+	default:
+		s.Input(l.buf[:n])
+	}
+}
+
+func (l *Loop) accept(b *Bound) {
+	for range acceptBatch {
+		fd, peer, err := b.Accept()
+		if err == nil {
+			l.accepted(b, fd, peer)
+			continue
+		}
+		switch {
+		case errors.Is(err, transport.ErrNoneWaiting):
+			return
+		case errors.Is(err, transport.ErrRefused):
+			if b.OutOfSockets(time.Now()) {
+				l.engine.hub.Log.OutOfSockets()
+			}
+			continue
+		case errors.Is(err, transport.ErrExhausted):
+			if b.OutOfSockets(time.Now()) {
+				l.engine.hub.Log.OutOfSockets()
+			}
+			l.pauseListener(b)
+		default:
+			l.engine.hub.Log.Error("Error: %v", err)
+			l.pauseListener(b)
+		}
+		return
+	}
+}
+
+// pauseListener leaves a listener alone for a moment, so that it does not keep
+// the loop spinning.
+func (l *Loop) pauseListener(b *Bound) {
+	_ = l.ctl(syscall.EPOLL_CTL_MOD, b.FD(), 0)
+	time.AfterFunc(transport.ExhaustedPause, func() {
+		l.shard.Post(func() { _ = l.ctl(syscall.EPOLL_CTL_MOD, b.FD(), syscall.EPOLLIN) })
+	})
+}
+
+func (l *Loop) accepted(b *Bound, fd int, peer netip.AddrPort) {
+	addr := transport.FormatAddr(peer)
+	if !l.engine.admit(b, addr) {
+		_ = syscall.Close(fd)
+		return
+	}
+	l.engine.hub.Log.NewConnection(addr, b.Settings.Port)
+	to := l.engine.pick()
+	to.count.Add(1)
+	s := &sock{fd: int32(fd), events: syscall.EPOLLIN}
+	start := func() {
+		s.loop = to
+		s.Init(to.env, s, b.Settings, addr, b.NewLayer())
+		if err := to.add(s); err != nil {
+			s.EOF(err)
+		}
+	}
+	if to == l {
+		start()
+		return
+	}
+	if !to.shard.Post(start) {
+		_ = syscall.Close(fd)
+	}
+}
+
+func (l *Loop) add(s *sock) error {
+	if err := l.ctl(syscall.EPOLL_CTL_ADD, int(s.fd), s.events); err != nil {
+		return err
+	}
+	if int(s.fd) >= len(l.socks) {
+		l.socks = append(l.socks, make([]*sock, max(int(s.fd)+1, len(l.socks)+len(l.socks)/4, 64)-len(l.socks))...)
+	}
+	l.socks[s.fd] = s
+	return nil
+}
+
+// rearm sets the timer to the next deadline, if that is earlier than what it is
+// set to.
+func (l *Loop) rearm() {
+	at, ok := l.shard.NextTimer()
+	if !ok || (l.armed != 0 && l.armed <= at) {
+		return
+	}
+	l.armed = at
+	d := max(int64(at-l.shard.Now()), int64(time.Millisecond))
+	spec := [4]int64{2: d / 1e9, 3: d % 1e9}
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_TIMERFD_SETTIME, uintptr(l.timer), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+}
+
+func (l *Loop) shut() {
+	l.shard.Close()
+	for _, b := range l.listeners {
+		_ = b.Listener.Close()
+	}
+	for _, s := range l.socks {
+		if s != nil && s.fd >= 0 {
+			_ = syscall.Close(int(s.fd))
+			s.fd = -1
+			l.engine.open.Add(-1)
+		}
+	}
+	l.socks = nil
+	_ = syscall.Close(l.wake)
+	_ = syscall.Close(l.timer)
+	_ = l.file.Close()
+}
+
+// Write implements conn.Socket.
+func (s *sock) Write(bufs [][]byte) (n int, err error) {
+	var r uintptr
+	var e syscall.Errno
+	want := 0
+	if len(bufs) == 1 {
+		b := bufs[0]
+		want = len(b)
+		r, _, e = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	} else {
+		iov := s.loop.iov[:0]
+		for _, b := range bufs[:min(len(bufs), maxVector)] {
+			if len(b) > 0 {
+				v := syscall.Iovec{Base: unsafe.SliceData(b)}
+				v.SetLen(len(b))
+				iov = append(iov, v)
+			}
+		}
+		for _, b := range bufs {
+			want += len(b)
+		}
+		r, _, e = syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(iov))), uintptr(len(iov)))
+		clear(iov)
+		s.loop.iov = iov[:0]
+	}
+	switch e {
+	case 0:
+		n = int(r)
+	case syscall.EAGAIN, syscall.EINTR:
+	default:
+		return 0, e
+	}
+	if n < want {
+		s.watch(s.events | syscall.EPOLLOUT)
+	}
+	return n, nil
+}
+
+// watch sets the events to wait for; EPOLLOUT only while output is blocked.
+func (s *sock) watch(events uint32) {
+	if s.fd < 0 || events == s.events {
+		return
+	}
+	s.events = events
+	_ = s.loop.ctl(syscall.EPOLL_CTL_MOD, int(s.fd), events)
+}
+
+// Dirty implements conn.Socket.
+func (s *sock) Dirty() { s.loop.dirty = append(s.loop.dirty, s) }
+
+// Pause implements conn.Socket.
+func (s *sock) Pause() { s.watch(s.events &^ syscall.EPOLLIN) }
+
+// Resume implements conn.Socket.
+func (s *sock) Resume() { s.watch(s.events | syscall.EPOLLIN) }
+
+// CloseWrite implements conn.Socket.
+func (s *sock) CloseWrite() {
+	if s.fd >= 0 {
+		_ = syscall.Shutdown(int(s.fd), syscall.SHUT_WR)
+		s.Resume()
+	}
+}
+
+// Close implements conn.Socket.
+func (s *sock) Close() {
+	if s.fd < 0 {
+		return
+	}
+	l := s.loop
+	l.socks[s.fd] = nil
+	_ = syscall.Close(int(s.fd))
+	s.fd = -1
+	l.count.Add(-1)
+	l.engine.open.Add(-1)
+}
+
+// Move implements conn.Socket.
+func (s *sock) Move(to *hub.Shard, then func(*conn.Env)) {
+	from := s.loop
+	for i, d := range from.dirty {
+		if d == s {
+			from.dirty[i] = nil
+		}
+	}
+	_ = from.ctl(syscall.EPOLL_CTL_DEL, int(s.fd), 0)
+	from.socks[s.fd] = nil
+	from.count.Add(-1)
+	target := from.engine.loops[to.ID]
+	target.count.Add(1)
+	ok := to.Post(func() {
+		s.loop = target
+		if err := target.add(s); err != nil {
+			s.EOF(err)
+			return
+		}
+		then(target.env)
+	})
+	if !ok {
+		_ = syscall.Close(int(s.fd))
+		s.fd = -1
+	}
+}
