@@ -179,6 +179,9 @@ func AppendProperties(dst []byte, t Type, p *mqtt.Properties) []byte {
 			}
 		}
 	}
+	if !PropAllowed(t, PropUser) {
+		return dst
+	}
 	for i := range p.User {
 		dst = AppendPair(dst, p.User[i].Key, p.User[i].Value)
 	}
