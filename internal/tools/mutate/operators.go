@@ -30,6 +30,9 @@ var targets = []struct {
 // scriptTests run the behaviour scripts; they guard every target, after its own tests.
 var scriptTests = []string{"test/behaviour"}
 
+// suiteArgs are arguments for a test package: the scripts run in process only, which is quickest and as strict.
+var suiteArgs = map[string][]string{"test/behaviour": {"-target=sim"}}
+
 // Suite is one compiled test package.
 type Suite struct {
 	Dir     string
@@ -148,6 +151,7 @@ func (s *Suite) run(ctx context.Context, id int) (Outcome, string) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout+10*time.Second)
 	defer cancel()
 	args := []string{s.Binary, "-test.failfast", "-test.timeout=" + s.Timeout.String()}
+	args = append(args, suiteArgs[s.Dir]...)
 	if limit := memoryLimit(); limit != "" {
 		args = append(strings.Fields(limit), args...)
 	}
