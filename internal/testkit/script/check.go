@@ -36,7 +36,7 @@ func (s *Script) checkStmt(e *env, st *stmt, versions map[string]byte) error {
 		if len(st.words) < n || st.block == nil {
 			return fmt.Errorf("%s: too few words or no block", first)
 		}
-		return s.checkBlock(e, st.block, versions)
+		return s.checkLoop(e, st, versions)
 	}
 	isBatch := len(st.words) == 2 && st.words[1].is("batch")
 	if st.block != nil && !isBatch {
@@ -62,7 +62,7 @@ func (s *Script) checkStmt(e *env, st *stmt, versions map[string]byte) error {
 	for _, n := range names {
 		if have, ok := versions[n]; ok {
 			v = have
-		} else if !declared && !strings.Contains(n, "$") && !(s.Watch && n == "watch") {
+		} else if !declared && !madeByLoop(versions, n) && !strings.Contains(n, "$") && !(s.Watch && n == "watch") {
 			return fmt.Errorf("no client %q: declare it with \"client %s connect …\"", n, n)
 		}
 	}
@@ -74,6 +74,37 @@ func (s *Script) checkStmt(e *env, st *stmt, versions map[string]byte) error {
 		return err
 	}
 	return s.checkVerb(e, names[0], words[1].value, words[2:], v, versions)
+}
+
+// madeByLoop tells whether a loop declares clients like n: c$i stands for c30.
+func madeByLoop(versions map[string]byte, n string) bool {
+	for name := range versions {
+		if head, _, ok := strings.Cut(name, "$"); ok && strings.HasPrefix(n, head) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkLoop checks a block once for each value that its variable takes in a for.
+func (s *Script) checkLoop(e *env, st *stmt, versions map[string]byte) error {
+	if st.words[0].value != "for" {
+		return s.checkBlock(e, st.block, versions)
+	}
+	for _, w := range st.words[3:] {
+		if !e.holds(w.cond) {
+			continue
+		}
+		v, err := e.text(w)
+		if err != nil {
+			return err
+		}
+		e.vars[st.words[1].value] = v
+		if err := s.checkBlock(e, st.block, versions); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Script) checkVerb(e *env, name, verb string, args []word, v byte, versions map[string]byte) error {

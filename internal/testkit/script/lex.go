@@ -131,6 +131,8 @@ type env struct {
 	version byte
 	target  string
 	vars    map[string]string
+	// foreign forgives what only this project's broker promises.
+	foreign bool
 	// check marks a dry run that only builds packets and matchers: unknown
 	// variables read as 1.
 	check bool
@@ -252,10 +254,12 @@ func (e *env) flag(w word) (bool, error) {
 	if w.name == "" {
 		return true, nil
 	}
-	switch w.value {
-	case "1", "true":
+	switch s, err := e.expand(w.value); {
+	case err != nil:
+		return false, err
+	case s == "1" || s == "true":
 		return true, nil
-	case "0", "false":
+	case s == "0" || s == "false":
 		return false, nil
 	}
 	return false, fmt.Errorf("%s: true or false is wanted", w.src)

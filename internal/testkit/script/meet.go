@@ -85,8 +85,11 @@ func (r *runner) meet(c *client, chain []step) error {
 // resolve replaces ERROR and REFUSED by what the connection's version knows.
 func (r *runner) resolve(c *client, chain []step) []step {
 	var out []step
-	for _, alts := range chain {
+	for i, alts := range chain {
 		m := alts[0]
+		if m.typ == rawmqtt.DISCONNECT && r.o.Foreign && i+1 < len(chain) && chain[i+1][0].typ == wantClose {
+			m.optional = true
+		}
 		if m.typ != wantError && m.typ != wantRefused {
 			out = append(out, alts)
 			continue

@@ -38,7 +38,7 @@ func (s *Script) Run(v byte, start target.Factory, o Options) error {
 	}
 	r := &runner{
 		s: s, o: o, tgt: tgt, clients: map[string]*client{}, line: s.Line,
-		env: &env{version: v, target: tgt.Name(), vars: map[string]string{}},
+		env: &env{version: v, target: tgt.Name(), vars: map[string]string{}, foreign: o.Foreign},
 	}
 	err = r.run()
 	for _, c := range r.order {
@@ -64,6 +64,13 @@ func (s *Script) brokerConfig(dir string) (target.Config, error) {
 		words, err := configWords(line)
 		if err != nil {
 			return cfg, fmt.Errorf("%s:%d: %s: config: %w", s.File, s.Line, s.Name, err)
+		}
+		if len(words) > 1 && words[0] == "test_option" {
+			if cfg.Options == nil {
+				cfg.Options = map[string]string{}
+			}
+			cfg.Options[words[1]] = strings.Join(words[2:], " ")
+			continue
 		}
 		if len(words) > 0 && words[0] == "test_auth" {
 			if err := cfg.Auth.Add(words[1:]); err != nil {
@@ -154,9 +161,6 @@ func (r *runner) epilogue() error {
 func (r *runner) strangerPing() error {
 	if r.tgt.Synchronous() {
 		return nil
-	}
-	if len(r.tgt.Name()) == 0 {
-		return fmt.Errorf("target without a name")
 	}
 	pipe, err := r.tgt.Open()
 	if err != nil {

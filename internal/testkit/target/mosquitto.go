@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -58,18 +59,19 @@ func Mosquitto(cfg Config) (Target, error) {
 }
 
 func mosquittoConfig(cfg Config, port int) ([]string, error) {
-	lines := []string{"persistence false", "allow_zero_length_clientid true"}
+	// As root it would give up its rights and could not read the files of the test.
+	lines := []string{"persistence false", "allow_zero_length_clientid true", "user " + userName()}
 	a := cfg.Auth
-	if len(a.DenySubscribe)+len(a.DenyRead)+len(a.Refuse)+len(a.Methods) > 0 {
-		return nil, fmt.Errorf("foreign broker: %w: test_auth beyond users", ErrUnsupported)
+	if len(a.DenySubscribe)+len(a.DenyRead)+len(a.Refuse)+len(a.Methods)+len(cfg.Options) > 0 {
+		return nil, fmt.Errorf("foreign broker: %w: test_option, or test_auth beyond users", ErrUnsupported)
 	}
 	if len(a.Users) > 0 {
 		file := filepath.Join(cfg.Dir, "passwd")
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			return nil, err
 		}
-		for user, pw := range a.Users {
-			if out, err := exec.Command("mosquitto_passwd", "-b", file, user, pw).CombinedOutput(); err != nil {
+		for name, pw := range a.Users {
+			if out, err := exec.Command("mosquitto_passwd", "-b", file, name, pw).CombinedOutput(); err != nil {
 				return nil, fmt.Errorf("mosquitto_passwd: %w: %s", err, out)
 			}
 		}
@@ -149,4 +151,12 @@ func FreePort() (int, error) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	return port, l.Close()
+}
+
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return "root"
+	}
+	return u.Username
 }

@@ -66,6 +66,9 @@ type Config struct {
 	Dir   string   // scratch directory
 	Lines []string // mosquitto.conf lines without the test_ ones
 	Auth  Auth
+	// Options are settings of the broker as a library that mosquitto.conf has no
+	// name for, from "config: test_option NAME VALUE".
+	Options map[string]string
 }
 
 // TCPPipe is a Pipe over a net.Conn.
