@@ -162,6 +162,7 @@ func TestCheckPackageCommentsCanFail(t *testing.T) {
 		{"short", "a/a.go", "// Package a is a goroutine.\npackage a\n", "fewer than"},
 		{"no goroutine", "a/a.go", "// Package a is for " + long + "\npackage a\n", "which goroutine or loop"},
 		{"loop", "a/a.go", "// Package a is for " + long + "one loop.\npackage a\n", ""},
+		{"no goroutine in a test", "test/a/a.go", "// Package a is for " + long + "\npackage a\n", ""},
 		{"main", "a/a.go", "// Command a is for " + long + "\npackage main\n", ""},
 		{"tests only", "a/a_test.go", "package a\n", ""},
 		{"comment in a test file only", "a/b.go", "package a\n", "no comment"},
