@@ -27,10 +27,7 @@ var Layers = [][]Rule{
 	{
 		{Path: "internal/arch/...", Testing: true},
 		{Path: "internal/tools/...", Testing: true},
-		{Path: "test/...", Testing: true, External: []string{
-			"github.com/eclipse/paho.mqtt.golang", "github.com/eclipse/paho.golang", "github.com/coder/websocket",
-			"github.com/gorilla/websocket", "golang.org/x/sys", "golang.org/x/net",
-		}},
+		{Path: "test/...", Testing: true, External: []string{"golang.org/x/sys"}},
 		{Path: "bench/...", Testing: true, External: []string{"golang.org/x/sys"}},
 		{Path: "examples/..."},
 	},
