@@ -162,6 +162,9 @@ func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, addr string, layer w
 // Address is the peer's address and port.
 func (c *Conn) Address() string { return c.addr }
 
+// Describe implements hub.Link.
+func (c *Conn) Describe() (address string, waiting int) { return c.addr, c.waiting }
+
 // Client is the client the connection carries, nil before CONNACK.
 func (c *Conn) Client() *hub.Client { return c.client }
 
@@ -176,7 +179,7 @@ func (c *Conn) arm(at record.Instant) {
 	}
 }
 
-// Timer implements hub.Link.
+// Timer implements hub.Timed.
 func (c *Conn) Timer(now record.Instant) {
 	if c.state == stClosed || c.timerAt > now {
 		return

@@ -187,7 +187,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	}
 	c.gen++
 	c.link, c.keep, c.maxQoS = l, a.AskedKeepAlive, a.Listener.MaxQoS
-	c.warned = false
+	c.warned, c.clean, c.since = false, a.CleanStart, sh.now
 	c.fast = a.Version != mqtt.V5 || (a.AliasOut == 0 && a.Conn.MaximumPacketSize == 0)
 	c.who = nil
 	if sh.Hub.Cfg.Policy.Authorizer != nil {

@@ -238,6 +238,8 @@ type Client struct {
 	maxQoS  mqtt.QoS
 	// fast: QoS 0 frames may be passed on as they are: no alias, no size limit.
 	fast   bool
+	clean  bool
+	since  record.Instant
 	ended  bool
 	warned bool // the line about drops was written for this connection
 
@@ -283,14 +285,18 @@ type Link interface {
 	Kick(e End)
 	// Release lets out what waited for tickets up to this one.
 	Release(ticket uint64)
+	// Describe returns the peer's address and port and the bytes that wait to be
+	// written.
+	Describe() (address string, waiting int)
 	// Room reports whether the output is low enough for more bulk.
 	Room() bool
-	// Timer is called when an instant given to Shard.TimerFor has come.
-	Timer(now record.Instant)
 	// Move hands the connection over to the loop of another shard, which calls
 	// its Admit.
 	Move(to *Shard, a *Admission)
 }
+
+// Timed is what Shard.TimerFor calls when the instant has come.
+type Timed interface{ Timer(now record.Instant) }
 
 // End says why a connection is ended.
 type End struct {

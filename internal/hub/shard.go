@@ -44,7 +44,7 @@ type Shard struct {
 	outbox   [][]mail
 	outN     int
 	sessions Wheel[*Client]
-	links    Wheel[Link]
+	links    Wheel[Timed]
 	retained Wheel[expiring]
 	dropping map[*Client][session.NumDrops]uint64
 	dropLog  record.Instant
@@ -149,7 +149,7 @@ func (sh *Shard) Turn() {
 	sh.mu.Lock()
 	sh.spare = in[:0]
 	sh.mu.Unlock()
-	sh.links.Advance(sh.now, func(l Link) { l.Timer(sh.now) })
+	sh.links.Advance(sh.now, func(l Timed) { l.Timer(sh.now) })
 	sh.sessions.Advance(sh.now, sh.sessionDue)
 	sh.retained.Advance(sh.now, sh.retainedDue)
 	sh.logDrops()
@@ -170,7 +170,7 @@ func (sh *Shard) NextTimer() (at record.Instant, ok bool) {
 
 // TimerFor asks for a call of l.Timer at the given instant. It cannot be taken
 // back: Timer looks whether anything is due.
-func (sh *Shard) TimerFor(l Link, at record.Instant) { sh.links.Add(at, l) }
+func (sh *Shard) TimerFor(l Timed, at record.Instant) { sh.links.Add(at, l) }
 
 // Post has f run on the loop in its next turn. Any goroutine. It reports false
 // after Close.

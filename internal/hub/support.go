@@ -6,6 +6,7 @@ import (
 
 	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/logging"
+	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/session"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
@@ -144,17 +145,24 @@ type Snapshot struct {
 	Inflight      int
 	QoS2Open      int
 	Dropped       [session.NumDrops]uint64
-	Link          Link
+	Clean         bool
+	Address       string         // of the present or last connection
+	Since         record.Instant // when it was admitted
+	OutputBytes   int
 }
 
 // Snapshot describes the client. On its loop only.
 func (c *Client) Snapshot() Snapshot {
 	q, b, f := c.S.Queued()
-	return Snapshot{
+	s := Snapshot{
 		ID: c.ID, UserName: c.S.UserName(), Online: c.S.Online(), Version: c.S.Version(), KeepAlive: c.keep,
 		Expiry: c.S.Expiry(), Subscriptions: c.S.SubscriptionCount(), Queued: q, QueuedBytes: b, Inflight: f,
-		QoS2Open: c.S.QoS2Open(), Dropped: c.S.Dropped(), Link: c.link,
+		QoS2Open: c.S.QoS2Open(), Dropped: c.S.Dropped(), Clean: c.clean, Since: c.since,
 	}
+	if c.link != nil {
+		s.Address, s.OutputBytes = c.link.Describe()
+	}
+	return s
 }
 
 // Disconnect ends the client's connection and reports whether it had one. On its
@@ -165,6 +173,34 @@ func (c *Client) Disconnect(code mqtt.ReasonCode) bool {
 	}
 	c.link.Kick(End{Code: code, Reason: logging.ReasonAdministrative})
 	return true
+}
+
+// PublishWills publishes every will of this shard's clients, those that wait for
+// a delay too; for the end of the broker.
+func (sh *Shard) PublishWills() {
+	for _, c := range sh.clients() {
+		fx := sh.getFX()
+		c.S.PublishWill(fx)
+		sh.apply(c, fx)
+		sh.putFX(fx)
+	}
+}
+
+// KickAll ends every connection of this shard's clients.
+func (sh *Shard) KickAll(code mqtt.ReasonCode) {
+	for _, c := range sh.clients() {
+		c.Disconnect(code)
+	}
+}
+
+// clients lists the clients of this shard.
+func (sh *Shard) clients() (list []*Client) {
+	sh.Hub.Clients(func(c *Client) {
+		if c.shard == sh {
+			list = append(list, c)
+		}
+	})
+	return list
 }
 
 // Clients calls f for every client there is. What it points to belongs to its

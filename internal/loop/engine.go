@@ -88,6 +88,9 @@ func (e *Engine) Start() {
 // Listen takes connections from b. After Start.
 func (e *Engine) Listen(b Bound) error { return e.loops[0].listen(b) }
 
+// StopListening closes the listeners.
+func (e *Engine) StopListening() { e.loops[0].closeListeners() }
+
 // Open returns the number of open connections. Any goroutine.
 func (e *Engine) Open() int64 { return e.open.Load() }
 

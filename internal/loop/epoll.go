@@ -140,6 +140,21 @@ func (l *Loop) listen(b Bound) error {
 	return <-done
 }
 
+// closeListeners closes the listeners and returns when that is done.
+func (l *Loop) closeListeners() {
+	done := make(chan struct{})
+	if l.shard.Post(func() { l.dropListeners(); close(done) }) {
+		<-done
+	}
+}
+
+func (l *Loop) dropListeners() {
+	for fd, b := range l.listeners {
+		delete(l.listeners, fd)
+		_ = b.Listener.Close()
+	}
+}
+
 func (l *Loop) stop() {
 	l.closing.Store(true)
 	l.wakeUp()
@@ -328,9 +343,7 @@ func (l *Loop) rearm() {
 
 func (l *Loop) shut() {
 	l.shard.Close()
-	for _, b := range l.listeners {
-		_ = b.Listener.Close()
-	}
+	l.dropListeners()
 	for _, s := range l.socks {
 		if s != nil && s.fd >= 0 {
 			_ = syscall.Close(int(s.fd))

@@ -83,6 +83,9 @@ func (s *Session) Timer(now record.Instant, fx *Effects) (ended bool) {
 	return false
 }
 
+// PublishWill publishes the will now, whatever it waits for.
+func (s *Session) PublishWill(fx *Effects) { s.publishWill(fx) }
+
 func (s *Session) publishWill(fx *Effects) {
 	if s.will == nil {
 		return

@@ -1,0 +1,310 @@
+// Package broker is midge's broker as a library: New, Start, Close. It puts the
+// parts together and owns the order in which they start and stop; everything
+// else happens below it.
+//
+// A Broker's methods may be called from any goroutine. Nothing registers itself
+// from an init function: what is not put together here is not part of the broker.
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/midgemq/midge/internal/auth"
+	"github.com/midgemq/midge/internal/config"
+	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/logging"
+	"github.com/midgemq/midge/internal/loop"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/internal/store"
+	"github.com/midgemq/midge/internal/store/memstore"
+	"github.com/midgemq/midge/internal/transport"
+	"github.com/midgemq/midge/internal/wsproto"
+	"github.com/midgemq/midge/mqtt"
+)
+
+// The contract for what decides about clients and topics; see the methods' own
+// documentation for which may block.
+type (
+	// Policy is the composition of back ends a broker asks.
+	Policy = auth.Policy
+	// Authenticator decides on user name and password.
+	Authenticator = auth.Authenticator
+	// Authorizer decides on topics.
+	Authorizer = auth.Authorizer
+	// Method is an enhanced authentication method of MQTT 5.
+	Method = auth.Method
+	// Exchange is one enhanced authentication under way.
+	Exchange = auth.Exchange
+	// Request is a CONNECT to decide on.
+	Request = auth.Request
+	// Decision is the answer to it.
+	Decision = auth.Decision
+	// ClientInfo is who asks.
+	ClientInfo = auth.Client
+	// Action is what a client wants to do with a topic.
+	Action = auth.Action
+)
+
+const (
+	// maxSubscriptions bounds one session's subscriptions: at about 300 bytes each
+	// one client cannot take more than 30 MB with them.
+	maxSubscriptions = 100_000
+	// queueWindow is how many queued entries of a stored session are in memory.
+	queueWindow = 128
+	// stopWait is how long Close waits for last packets to be written and read.
+	stopWait = time.Second
+)
+
+// Options is what New needs.
+type Options struct {
+	// Config is a parsed configuration; nil: the defaults, local clients only.
+	Config *config.Config
+	// Logger writes the log; nil: none.
+	Logger *logging.Logger
+	// Version goes into $SYS/broker/version.
+	Version string
+	// Policy decides on rights; the zero value lets in whom allow_anonymous lets
+	// in.
+	Policy Policy
+	// MaxQoS, when not nil, is the highest QoS the broker supports.
+	MaxQoS *mqtt.QoS
+	// NoWildcards, NoShared and NoSubscriptionIDs switch features off, and MQTT 5
+	// clients are told.
+	NoWildcards, NoShared, NoSubscriptionIDs bool
+	// ResponseInfo is given to clients that request response information.
+	ResponseInfo string
+	// Store keeps sessions and messages; nil: in memory. The broker closes it.
+	Store store.Store
+}
+
+// Broker is one running broker.
+type Broker struct {
+	// immutable
+	opts    Options
+	cfg     *config.Config
+	log     *logging.Logger
+	hub     *hub.Hub
+	engine  *loop.Engine
+	clock   *loop.Clock
+	store   store.Store
+	mem     *memstore.Store
+	started time.Time
+	stop    context.CancelFunc
+	done    context.Context
+	wg      sync.WaitGroup
+
+	mu     sync.Mutex
+	bound  []loop.Bound
+	closed bool
+}
+
+// HubConfig translates the configuration for the hub.
+func HubConfig(o *Options) *hub.Config {
+	c := o.Config
+	inflight := c.MaxInflightMessages
+	return &hub.Config{
+		Rules: session.Rules{
+			MaxInflight: inflight, MaxQueued: c.MaxQueuedMessages, MaxQueuedBytes: int64(c.MaxQueuedBytes),
+			MaxExpiry: expiry(c.PersistentClientExpiration), MaxSubscriptions: maxSubscriptions, QueueWindow: queueWindow,
+		},
+		MaxPacket: uint32(c.MaxPacketSize), MaxKeepAlive: uint16(c.MaxKeepAlive), MessageSizeLimit: c.MessageSizeLimit,
+		RetainAvailable: c.RetainAvailable, AllowDuplicates: c.AllowDuplicateMessages,
+		NoWildcards: o.NoWildcards, NoShared: o.NoShared, NoSubscriptionIDs: o.NoSubscriptionIDs,
+		MaxOutput: c.MaxOutputBytes, MaxOutputPackets: c.MaxQueuedMessages,
+		ResponseInfo: o.ResponseInfo, Level: store.Flush, Policy: o.Policy, AssignedID: assignedID,
+	}
+}
+
+func expiry(d time.Duration) uint32 {
+	s := int64(d / time.Second)
+	if s >= session.NeverExpires {
+		return 0
+	}
+	return uint32(s)
+}
+
+// assignedID makes a client id in the form that Mosquitto uses: "auto-" and 36
+// characters of random upper-case hex.
+func assignedID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails; it ends the process instead
+	return fmt.Sprintf("auto-%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// Settings translates a listener of the configuration.
+func Settings(o *Options, l *config.Listener) *hub.Listener {
+	s := &hub.Listener{
+		Port: l.Port, AllowAnonymous: l.AllowAnonymous, MaxConnections: l.MaxConnections, MaxQoS: mqtt.ExactlyOnce,
+		MaxTopicAlias: uint16(l.MaxTopicAlias), MaxTopicAliasBroker: uint16(l.MaxTopicAliasBroker),
+		Refuse31: !l.Versions.Has(3), Refuse311: !l.Versions.Has(4), Refuse5: !l.Versions.Has(5),
+	}
+	if o.MaxQoS != nil {
+		s.MaxQoS = *o.MaxQoS
+	}
+	return s
+}
+
+// New makes a broker that is not started: it restores what the store kept and
+// opens nothing.
+func New(o Options) (*Broker, error) {
+	if o.Config == nil {
+		o.Config = config.Default()
+	}
+	if o.Logger == nil {
+		o.Logger = logging.Discard()
+	}
+	b := &Broker{opts: o, cfg: o.Config, log: o.Logger, store: o.Store, clock: loop.NewClock(), started: time.Now()}
+	if b.store == nil {
+		b.mem = memstore.New()
+		b.store = b.mem
+	}
+	b.hub = hub.New(HubConfig(&o), o.Logger, b.store)
+	n := o.Config.Loops
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	var err error
+	if b.engine, err = loop.New(b.hub, b.clock, n, o.Config.GlobalMaxConnections); err != nil {
+		return nil, fmt.Errorf("start event loops: %w", err)
+	}
+	if err := b.hub.Restore(b.clock.Now()); err != nil {
+		b.engine.Close()
+		return nil, fmt.Errorf("restore sessions: %w", err)
+	}
+	b.done, b.stop = context.WithCancel(context.Background())
+	return b, nil
+}
+
+// Start opens the listeners and runs the loops. The first $SYS update is made
+// before a listener is open, as clients expect it to be there.
+func (b *Broker) Start() error {
+	var opened []loop.Bound
+	for _, l := range b.cfg.Listeners {
+		spec := transport.ListenSpec{Address: l.Address, Port: l.Port, NoDelay: b.cfg.SetTCPNodelay}
+		if l.Protocol == config.WebSockets {
+			spec.Protocol = transport.WebSockets
+			spec.WebSocket = wsproto.ServerOptions{}
+		}
+		ls, err := transport.Listen(b.done, spec, b.log)
+		if err != nil {
+			for _, o := range opened {
+				_ = o.Listener.Close()
+			}
+			b.engine.Start()
+			b.engine.Close()
+			return err
+		}
+		s := Settings(&b.opts, l)
+		for _, t := range ls {
+			opened = append(opened, loop.Bound{Listener: t, Settings: s})
+		}
+	}
+	b.engine.Start()
+	b.startSys()
+	b.mu.Lock()
+	b.bound = opened
+	b.mu.Unlock()
+	for _, o := range opened {
+		if err := b.engine.Listen(o); err != nil {
+			return fmt.Errorf("listen on port %d: %w", o.Settings.Port, err)
+		}
+	}
+	b.log.PublishTo(b.publishLog)
+	return nil
+}
+
+// Addresses returns where the broker listens, in the order of the
+// configuration.
+func (b *Broker) Addresses() (a []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.bound {
+		a = append(a, l.Addr().String())
+	}
+	return a
+}
+
+// Publish publishes a message as the broker itself; no right is asked for. The
+// message must not be changed afterwards.
+func (b *Broker) Publish(topic string, payload []byte, q mqtt.QoS, retain bool) error {
+	if err := mqtt.CheckTopicName(topic); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	m := &record.Message{Topic: topic, Payload: payload, QoS: q, Retain: retain}
+	sh := b.hub.Shards[0]
+	if !sh.Post(func() { sh.Publish(m) }) {
+		return errClosed
+	}
+	return nil
+}
+
+var errClosed = errors.New("broker is closed")
+
+// Close ends the broker. The order: no new connections; the wills of everybody,
+// while those who want them are still there; DISCONNECT 0x8B; what is written is
+// given a moment to leave; the loops; the store, which completes what it was
+// given.
+func (b *Broker) Close(ctx context.Context) error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil
+	}
+	b.closed = true
+	bound := b.bound
+	b.mu.Unlock()
+	b.log.PublishTo(nil)
+	b.stop()
+	b.wg.Wait()
+	b.engine.StopListening()
+	b.onAll(ctx, func(sh *hub.Shard) { sh.PublishWills() })
+	b.onAll(ctx, func(sh *hub.Shard) {}) // wills for other loops have arrived
+	b.onAll(ctx, func(sh *hub.Shard) { sh.KickAll(mqtt.ServerShuttingDown) })
+	_ = bound
+	deadline := time.Now().Add(stopWait)
+	for b.engine.Open() > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	b.engine.Close()
+	if err := b.store.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}
+
+// onAll runs f on every loop and waits for it.
+func (b *Broker) onAll(ctx context.Context, f func(*hub.Shard)) error {
+	done := make(chan struct{}, len(b.hub.Shards))
+	n := 0
+	for _, sh := range b.hub.Shards {
+		if sh.Post(func() { f(sh); done <- struct{}{} }) {
+			n++
+		}
+	}
+	for range n {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// AdvanceForTest moves the broker's clock forward and returns when what became
+// due has been done.
+func (b *Broker) AdvanceForTest(d time.Duration) {
+	b.clock.Advance(d)
+	// Timers run behind the mail of a turn, so the second round sees them done,
+	// and the third what they sent to other loops.
+	for range 3 {
+		_ = b.onAll(context.Background(), func(*hub.Shard) {})
+	}
+}

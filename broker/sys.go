@@ -1,0 +1,216 @@
+package broker
+
+import (
+	"context"
+	"os"
+	"runtime/metrics"
+	"time"
+
+	"github.com/midgemq/midge/internal/admin"
+	"github.com/midgemq/midge/internal/hub"
+	names "github.com/midgemq/midge/internal/metrics"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/mqtt"
+)
+
+// startSys publishes the first $SYS update and keeps the tree up to date.
+func (b *Broker) startSys() {
+	tree := names.NewSysTree(b.opts.Version, b.cfg.SysInterval, b.started)
+	ctx := b.done
+	b.publishSys(ctx, tree.First(b.snapshot(ctx), time.Now()))
+	b.wg.Add(1)
+	go func() {
+		defer b.wg.Done()
+		for {
+			wait, ok := tree.Next(time.Now())
+			if !ok {
+				return
+			}
+			t := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+				t.Stop()
+				return
+			case <-t.C:
+			}
+			if now := time.Now(); tree.Due(now) {
+				b.publishSys(ctx, tree.Update(b.snapshot(ctx), now))
+			}
+		}
+	}()
+}
+
+func (b *Broker) publishSys(ctx context.Context, list []names.SysMessage) {
+	if len(list) == 0 {
+		return
+	}
+	sh := b.hub.Shards[0]
+	done := make(chan struct{})
+	if !sh.Post(func() {
+		for _, m := range list {
+			sh.Publish(&record.Message{Topic: m.Topic, Payload: m.Payload, QoS: names.SysQoS, Retain: true})
+		}
+		close(done)
+	}) {
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// publishLog is log_dest topic. It does not block: the line goes to a loop's
+// inbox.
+func (b *Broker) publishLog(suffix string, line []byte) {
+	sh := b.hub.Shards[0]
+	m := &record.Message{Topic: names.SysPrefix + "log/" + suffix, Payload: line, QoS: mqtt.ExactlyOnce}
+	sh.Post(func() {
+		m.Expires = sh.Now() + 20*record.Second
+		sh.Publish(m)
+	})
+}
+
+// snapshot adds up the counts of all loops.
+func (b *Broker) snapshot(ctx context.Context) names.Snapshot {
+	s, _ := b.counts(ctx)
+	return s
+}
+
+func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.NumDrops]uint64) {
+	all := make([]hub.Counters, len(b.hub.Shards))
+	_ = b.onAll(ctx, func(sh *hub.Shard) { all[sh.ID] = sh.Count })
+	for i := range all {
+		c := &all[i]
+		s.PacketsReceived += int64(c.PacketsReceived)
+		s.PacketsSent += int64(c.PacketsSent)
+		s.BytesReceived += int64(c.BytesReceived)
+		s.BytesSent += int64(c.BytesSent)
+		s.PublishReceived += int64(c.PublishReceived)
+		s.PublishSent += int64(c.PublishSent)
+		s.PublishBytesReceived += int64(c.PublishBytesReceived)
+		s.PublishBytesSent += int64(c.PublishBytesSent)
+		s.PublishDropped += int64(c.PublishDropped)
+		s.Sockets += int64(c.Sockets)
+		s.Connects += int64(c.Connects)
+		s.OutBytes += c.OutBytes
+		s.OutPackets += c.OutPackets
+		for k, n := range c.Drops {
+			drops[k] += n
+		}
+	}
+	plain, shared := b.hub.Tree.Counts()
+	s.Subscriptions, s.SharedSubscriptions = int64(plain), int64(shared)
+	s.ClientsTotal = int64(b.hub.Sessions())
+	s.ClientsConnected = b.engine.Open()
+	s.ClientsExpired = int64(b.hub.Expired())
+	s.Retained = int64(b.hub.Retained.Len())
+	if b.mem != nil {
+		m := b.mem.Stats()
+		s.StoredMessages, s.StoredBytes = int64(m.Messages), m.Bytes
+	}
+	s.HeapBytes = heap()
+	return s, drops
+}
+
+func heap() int64 {
+	v := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(v)
+	return int64(v[0].Value.Uint64())
+}
+
+// Admin answers the control socket's commands.
+func (b *Broker) Admin() admin.Broker { return (*adminFace)(b) }
+
+type adminFace Broker
+
+// Status implements admin.Broker.
+func (f *adminFace) Status(ctx context.Context) (admin.Status, error) {
+	b := (*Broker)(f)
+	s, drops := b.counts(ctx)
+	st := admin.Status{
+		Version: b.opts.Version, PID: os.Getpid(), Started: b.started, Uptime: int64(time.Since(b.started) / time.Second),
+		Loops: len(b.hub.Shards), Metrics: s.Map(), Drops: dropMap(drops),
+	}
+	b.mu.Lock()
+	for _, l := range b.bound {
+		st.Listeners = append(st.Listeners, admin.Listener{
+			Address: l.Addr().String(), Protocol: l.Spec().Protocol.String(), Connections: l.Settings.Open.Load(),
+		})
+	}
+	b.mu.Unlock()
+	return st, ctx.Err()
+}
+
+// dropMap has every cause, also those that never happened.
+func dropMap(d [session.NumDrops]uint64) map[string]int64 {
+	m := make(map[string]int64, len(d))
+	for k := session.DropNone + 1; k < session.NumDrops; k++ {
+		m[k.String()] = int64(d[k])
+	}
+	return m
+}
+
+// Clients implements admin.Broker.
+func (f *adminFace) Clients(ctx context.Context) ([]admin.Client, error) {
+	b := (*Broker)(f)
+	per := make([][]*hub.Client, len(b.hub.Shards))
+	b.hub.Clients(func(c *hub.Client) { per[c.Shard().ID] = append(per[c.Shard().ID], c) })
+	lists := make([][]admin.Client, len(per))
+	err := b.onAll(ctx, func(sh *hub.Shard) {
+		for _, c := range per[sh.ID] {
+			lists[sh.ID] = append(lists[sh.ID], b.describe(c.Snapshot()))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var all []admin.Client
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all, nil
+}
+
+func (b *Broker) describe(s hub.Snapshot) admin.Client {
+	c := admin.Client{
+		ID: s.ID, Connected: s.Online, User: s.UserName, Version: int(s.Version), KeepAlive: int(s.KeepAlive), Clean: s.Clean,
+		Address: s.Address, Expiry: s.Expiry, Subscriptions: s.Subscriptions, InflightIn: s.QoS2Open, InflightOut: s.Inflight,
+		Queued: s.Queued, QueuedBytes: s.QueuedBytes, OutputBytes: int64(s.OutputBytes),
+	}
+	if s.Since != 0 {
+		c.Since = time.Now().Add(-time.Duration(b.clock.Now() - s.Since)).Round(time.Second)
+	}
+	for k, n := range s.Dropped {
+		if n > 0 {
+			if c.Drops == nil {
+				c.Drops = make(map[string]int64)
+			}
+			c.Drops[session.Drop(k).String()] = int64(n)
+		}
+	}
+	return c
+}
+
+// Disconnect implements admin.Broker.
+func (f *adminFace) Disconnect(ctx context.Context, id string, code mqtt.ReasonCode) error {
+	b := (*Broker)(f)
+	c := b.hub.Find(id)
+	if c == nil {
+		return admin.ErrNoClient
+	}
+	done := make(chan bool, 1)
+	if !c.Shard().Post(func() { done <- c.Disconnect(code) }) {
+		return errClosed
+	}
+	select {
+	case had := <-done:
+		if !had {
+			return admin.ErrNoClient
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
