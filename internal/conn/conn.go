@@ -168,6 +168,9 @@ func (c *Conn) Describe() (address string, waiting int) { return c.addr, c.waiti
 // Client is the client the connection carries, nil before CONNACK.
 func (c *Conn) Client() *hub.Client { return c.client }
 
+// Env is what the connection shares with the others of its loop.
+func (c *Conn) Env() *Env { return c.env }
+
 // Closed reports whether the socket has been closed.
 func (c *Conn) Closed() bool { return c.state == stClosed }
 

@@ -191,6 +191,13 @@ func (sh *Shard) put(ms ...mail) bool {
 	return true
 }
 
+// Pending reports whether mail waits. Any goroutine.
+func (sh *Shard) Pending() bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return len(sh.inbox) > 0
+}
+
 // Close refuses further mail. The loop calls it when it ends.
 func (sh *Shard) Close() {
 	sh.mu.Lock()
