@@ -202,6 +202,11 @@ func compare(t testing.TB, what string, got, want []string) {
 		}
 	}
 	slices.Sort(diff)
+	for i, l := range diff {
+		if len(l) > 500 { // a client id may have 65,535 bytes
+			diff[i] = l[:500] + " …"
+		}
+	}
 	if len(diff) > 12 {
 		diff = append(diff[:12], fmt.Sprintf("and %d more", len(diff)-12))
 	}
