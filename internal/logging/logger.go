@@ -56,9 +56,10 @@ type Logger struct {
 	hideConnections atomic.Bool
 	publish         atomic.Pointer[Publisher]
 
-	mu     sync.Mutex
-	opts   Options
-	file   *os.File
+	mu      sync.Mutex
+	opts    Options
+	file    *os.File
+	checked time.Time // when the file's name was looked at last
 	syslog syslogWriter
 	buf    []byte
 }
@@ -219,6 +220,7 @@ func (l *Logger) writeLocal(t Type, text []byte) (topic string, line []byte) {
 		_, _ = l.opts.Stderr.Write(b)
 	}
 	if d&ToFile != 0 && l.file != nil {
+		l.followRenameLocked()
 		_, _ = l.file.Write(b)
 	}
 	if d&ToSyslog != 0 && l.syslog != nil && priority != noSyslog {
@@ -296,10 +298,37 @@ func (l *Logger) openLocked() error {
 			_, _ = l.opts.Stderr.Write(b)
 			errs = append(errs, fmt.Errorf("open log file: %w", err))
 		} else {
-			l.file = f
+			l.file, l.checked = f, l.opts.Now()
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// renameCheck is how often a busy log looks whether its file still has its name.
+const renameCheck = time.Second
+
+// followRenameLocked opens the log file anew when its path no longer names it,
+// as after a rotation by rename. When that fails the old file goes on taking
+// the lines: better there than nowhere.
+func (l *Logger) followRenameLocked() {
+	now := l.opts.Now()
+	if d := now.Sub(l.checked); d >= 0 && d < renameCheck {
+		return
+	}
+	l.checked = now
+	is, err := l.file.Stat()
+	if err != nil {
+		return
+	}
+	if named, err := os.Stat(l.opts.File); err == nil && os.SameFile(is, named) {
+		return
+	}
+	f, err := openLogFile(l.opts.File)
+	if err != nil {
+		return
+	}
+	_ = l.file.Close()
+	l.file = f
 }
 
 // openLogFile opens path for appending under the rules for sensitive files: no

@@ -155,6 +155,41 @@ func TestReopenFollowsRotation(t *testing.T) {
 	}
 }
 
+func TestRenamedFileIsNoticed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.log")
+	now := testTime
+	l, err := New(Options{Types: All, Dest: ToFile, File: path, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.Info("one")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	l.Info("two") // within the second, still the old file
+	now = now.Add(time.Second)
+	l.Info("three")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Second)
+	l.Info("four") // nothing can be opened there: no panic, and the next one works
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Second)
+	l.Info("five")
+	old, _ := os.ReadFile(path + ".1")
+	is, _ := os.ReadFile(path)
+	if string(old) != "one\ntwo\n" || string(is) != "five\n" {
+		t.Errorf("rotated %q, new %q", old, is)
+	}
+}
+
 func TestFileThatCannotBeOpened(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "link")

@@ -256,8 +256,12 @@ func TestAdd(t *testing.T) {
 }
 
 func TestMap(t *testing.T) {
-	s := Snapshot{Sockets: 4}
-	if m := s.Map(); m["sockets_total"] != 4 || len(m) != len(Fields()) {
+	s := Snapshot{Sockets: 4, ClientsTotal: 5, ClientsConnected: 2}
+	m := s.Map()
+	if m["sockets_total"] != 4 || m["clients_disconnected"] != 3 || len(m) != len(Fields())-2 {
 		t.Errorf("got %v", m)
+	}
+	if _, ok := m["clients_maximum"]; ok {
+		t.Error("the maximum is not known outside $SYS")
 	}
 }

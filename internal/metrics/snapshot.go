@@ -112,11 +112,20 @@ func (s *Snapshot) Add(o *Snapshot) {
 	}
 }
 
-// Map gives the figures by name, for reports.
+// Map gives the figures by name, for reports. The maxima are left out: they
+// exist only where SysTree sets them.
 func (s *Snapshot) Map() map[string]int64 {
 	m := make(map[string]int64, len(fields))
 	for i := range fields {
-		m[fields[i].Name] = fields[i].Value(s)
+		if !fields[i].increase {
+			m[fields[i].Name] = fields[i].Value(s)
+		}
 	}
+	m["clients_disconnected"] = s.disconnected()
 	return m
 }
+
+// disconnected counts the sessions without a connection. Connections that have
+// not sent CONNECT yet count as connected but have no session; Mosquitto wraps
+// around below zero then.
+func (s *Snapshot) disconnected() int64 { return max(s.ClientsTotal-s.ClientsConnected, 0) }

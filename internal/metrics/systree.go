@@ -117,9 +117,7 @@ func (t *SysTree) update(out []SysMessage, s *Snapshot, now time.Time) []SysMess
 	t.served = now.Unix()
 	s.ClientsMaximum = s.ClientsTotal
 	s.HeapMaximum = s.HeapBytes
-	// Connections that have not sent CONNECT yet count as connected but have
-	// no session; Mosquitto wraps around below zero.
-	s.ClientsDisconnected = max(s.ClientsTotal-s.ClientsConnected, 0)
+	s.ClientsDisconnected = s.disconnected()
 
 	uptime := strconv.AppendInt(nil, int64(now.Sub(t.start)/time.Second), 10)
 	out = append(out, SysMessage{SysPrefix + "uptime", append(uptime, " seconds"...)})

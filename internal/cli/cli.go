@@ -1,0 +1,175 @@
+// Package cli is midge's command line: the table of commands, the names midge
+// answers to, and the life of a broker process from its arguments to its exit
+// status.
+//
+// It never speaks MQTT for the broker and holds no state of it: serve starts
+// what Env.NewServer gives it. Main is called once, from main; answers go to
+// stdout, everything else to stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/midgemq/midge/internal/admin"
+	"github.com/midgemq/midge/internal/cli/mini"
+	"github.com/midgemq/midge/internal/config"
+	"github.com/midgemq/midge/internal/logging"
+)
+
+// Compatible is the release of Mosquitto whose behaviour midge follows. It
+// stands where scripts expect Mosquitto's version.
+const Compatible = "2.1.2"
+
+// MosquittoVersion is what the log and $SYS/broker/version show as the version:
+// the number that scripts parse, and who is behind it.
+func MosquittoVersion(midge string) string { return Compatible + " (midge " + midge + ")" }
+
+// Server is a broker as serve runs it.
+type Server interface {
+	// Start opens the listeners and returns; it fails when none can be opened.
+	Start() error
+	// Close ends the broker: wills, state, connections; it gives up with ctx.
+	Close(ctx context.Context) error
+	// Admin answers for the control socket.
+	Admin() admin.Broker
+}
+
+// NewServer makes a broker that is not started. version is for $SYS.
+type NewServer func(c *config.Config, l *logging.Logger, version string) (Server, error)
+
+// Env is what a process gives Main.
+type Env struct {
+	Args           []string // with the program's name
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Version        string // midge's own
+	NewServer      NewServer
+}
+
+// Exit statuses. Those of serve, pub and sub are Mosquitto's.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// commands is the table. The first three read their own arguments: they have
+// Mosquitto's flags and messages, which no argument library can produce.
+type commands struct {
+	Serve passthrough `cmd:"" passthrough:"" help:"Run the broker (midge serve -h lists the flags; likewise for pub and sub)."`
+	Pub   passthrough `cmd:"" passthrough:"" help:"Publish messages."`
+	Sub   passthrough `cmd:"" passthrough:"" help:"Subscribe and print messages."`
+
+	Status     statusCmd     `cmd:"" help:"Show how a running broker fares."`
+	Clients    clientsCmd    `cmd:"" help:"List the clients of a running broker."`
+	Disconnect disconnectCmd `cmd:"" help:"Disconnect a client from a running broker."`
+	Version    versionCmd    `cmd:"" help:"Show the version."`
+}
+
+type passthrough struct {
+	Args []string `arg:"" optional:"" passthrough:"" name:"flags"`
+}
+
+// ownFlags are the commands with Mosquitto's flags.
+func ownFlags(name string) func(*Env, string, []string) int {
+	switch name {
+	case "serve":
+		return serve
+	case "pub":
+		return pub
+	case "sub":
+		return sub
+	}
+	return nil
+}
+
+// names maps the names of Mosquitto's programs to midge's commands.
+var names = map[string]string{
+	"mosquitto":     "serve",
+	"mosquitto_pub": "pub",
+	"mosquitto_sub": "sub",
+}
+
+// Main runs the command that the arguments name and returns the exit status.
+func Main(e *Env) int {
+	program := strings.TrimSuffix(filepath.Base(e.Args[0]), ".exe")
+	if command, ok := names[program]; ok {
+		return ownFlags(command)(e, program, e.Args[1:])
+	}
+	if len(e.Args) > 1 {
+		if run := ownFlags(e.Args[1]); run != nil {
+			return run(e, "midge "+e.Args[1], e.Args[2:])
+		}
+	}
+	return e.table(e.Args[1:])
+}
+
+// stop is how the argument library's wish to exit comes back.
+type stop struct{ status int }
+
+// table parses by the table of commands and runs.
+func (e *Env) table(args []string) (status int) {
+	defer func() {
+		if r := recover(); r != nil {
+			s, ok := r.(stop)
+			if !ok {
+				panic(r)
+			}
+			status = s.status
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("midge"),
+		kong.Description("An MQTT broker that takes the place of Eclipse Mosquitto, and its tools."),
+		kong.Writers(e.Stdout, e.Stderr),
+		kong.Exit(func(status int) { panic(stop{status}) }),
+		kong.Bind(e),
+	)
+	if err != nil {
+		fmt.Fprintln(e.Stderr, "midge:", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(e.Stderr, "midge: %v\nSee 'midge --help'.\n", err)
+		return exitUsage
+	}
+	if err := ctx.Run(e); err != nil {
+		fmt.Fprintln(e.Stderr, "midge:", err)
+		if errors.Is(err, errUsage) {
+			return exitUsage
+		}
+		return exitFailed
+	}
+	return exitOK
+}
+
+// errUsage marks arguments that parse but cannot be meant.
+var errUsage = errors.New("wrong arguments")
+
+type versionCmd struct{}
+
+// Run prints midge's version and the Mosquitto release it follows.
+func (versionCmd) Run(e *Env) error {
+	_, err := fmt.Fprintf(e.Stdout, "midge %s\nfollows Mosquitto %s\n", e.Version, Compatible)
+	return err
+}
+
+func pub(e *Env, program string, args []string) int {
+	return mini.Pub(&mini.Env{Program: program, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr, Version: e.Version, Compatible: Compatible}, args)
+}
+
+func sub(e *Env, program string, args []string) int {
+	return mini.Sub(&mini.Env{Program: program, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr, Version: e.Version, Compatible: Compatible}, args)
+}

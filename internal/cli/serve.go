@@ -1,0 +1,323 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/midgemq/midge/internal/admin"
+	"github.com/midgemq/midge/internal/config"
+	"github.com/midgemq/midge/internal/logging"
+)
+
+// closeTime bounds an orderly end: service managers allow at least 10 s.
+const closeTime = 8 * time.Second
+
+// serve runs a broker until a signal ends it and returns the exit status.
+func serve(e *Env, program string, args []string) int {
+	early := logging.Start(e.Stderr)
+	a, argErr := parseServe(args)
+	if argErr != nil {
+		if !argErr.bare {
+			early.Error("%s", argErr.text)
+			return statusInvalid
+		}
+		fmt.Fprintln(e.Stderr, argErr.text)
+		serveUsage(e.Stdout, program, MosquittoVersion(e.Version))
+		return statusInvalid
+	}
+	switch {
+	case a.help:
+		serveUsage(e.Stdout, program, MosquittoVersion(e.Version))
+		return exitOK
+	case a.version:
+		fmt.Fprintf(e.Stdout, "mosquitto %s\nCopyright the midge authors.\nLicense Apache-2.0.\n", MosquittoVersion(e.Version))
+		return exitOK
+	}
+	cfg, err := config.Load(a.Args, func(t logging.Type, text string) { early.Printf(t, "%s", text) })
+	if err != nil {
+		logLines(early, err)
+		return statusInvalid
+	}
+	if a.testConfig {
+		if len(a.Files) == 0 {
+			early.Error("Please provide a configuration file to test.")
+			return statusInvalid
+		}
+		early.Info("Configuration file is OK.")
+		return exitOK
+	}
+	if a.daemon && !inBackground() {
+		if err := startBackground(e.Args); err != nil {
+			early.Error("Error: Unable to go into the background: %v.", err)
+			return statusSystem
+		}
+		return exitOK
+	}
+	s := &service{env: e, args: a, cfg: cfg, early: early, controlPath: admin.DefaultPath()}
+	return s.run()
+}
+
+// logLines logs a configuration error, which may have several lines.
+func logLines(l *logging.Logger, err error) {
+	if c, ok := errors.AsType[*config.Error](err); ok {
+		for _, line := range c.Lines() {
+			l.Error("%s", line)
+		}
+		return
+	}
+	l.Error("Error: %v.", err)
+}
+
+// service is a broker process from its configuration to its end.
+type service struct {
+	env   *Env
+	args  *serveArgs
+	cfg   *config.Config
+	early *logging.Logger // before the configured log is open
+
+	controlPath string // asked for before the user changes, who may have another default
+
+	log     *logging.Logger
+	broker  Server
+	control *admin.Server
+	pidFile string
+}
+
+// run is the plan of a broker process. The order is Mosquitto's: rights are
+// gone before any file, log or port is touched, and signals are handled once
+// the listeners are open, except those that would end the process at once.
+func (s *service) run() int {
+	signals := make(chan os.Signal, 8)
+	watchSignals(signals)
+	defer signal.Stop(signals)
+
+	if status := s.dropPrivileges(); status != exitOK {
+		return status
+	}
+	if status := s.writePID(); status != exitOK {
+		return status
+	}
+	defer s.removePID()
+	s.openLog()
+	defer s.log.Close()
+	s.sayStarting()
+
+	if status := s.start(); status != exitOK {
+		return status
+	}
+	s.sayRunning()
+	s.handle(signals)
+	return s.stop()
+}
+
+// openLog puts the configured log in force. A destination that cannot be opened
+// does not stop the start.
+func (s *service) openLog() {
+	o := s.cfg.Logging()
+	o.Stdout, o.Stderr = s.env.Stdout, s.env.Stderr
+	l, err := logging.New(o)
+	if err != nil && o.Dest&logging.ToFile == 0 {
+		s.early.Error("Error: %v.", err)
+	}
+	s.log = l
+}
+
+func (s *service) sayStarting() {
+	l := s.log
+	l.Info("Info: running mosquitto as %s.", userName())
+	l.Info("mosquitto version %s starting", MosquittoVersion(s.env.Version))
+	if s.cfg.File != "" {
+		l.Info("Config loaded from %s.", s.cfg.File)
+	} else {
+		l.Info("Using default config.")
+	}
+	for _, feature := range []string{"Bridge", "Persistence", "TLS", "TLS-PSK"} {
+		l.Info("%s support NOT available.", feature)
+	}
+	l.Info("Websockets support available.")
+	if s.cfg.LocalOnly {
+		l.Warning("Starting in local only mode. Connections will only be possible from clients running on this machine.")
+		l.Warning("Create a configuration file which defines a listener to allow remote access.")
+		l.Warning("For more details see https://mosquitto.org/documentation/authentication-methods/")
+	}
+}
+
+// start opens listeners and control socket.
+func (s *service) start() int {
+	b, err := s.env.NewServer(s.cfg, s.log, "mosquitto version "+MosquittoVersion(s.env.Version))
+	if err != nil {
+		s.log.Error("Error: %v.", err)
+		return statusListen
+	}
+	s.broker = b
+	if err := b.Start(); err != nil {
+		s.log.Error("Error: %v.", err)
+		s.closeBroker()
+		return statusListen
+	}
+	if err := s.openControl(); err != nil {
+		s.log.Error("Error: %v.", err)
+		s.closeBroker()
+		return statusListen
+	}
+	return exitOK
+}
+
+// openControl opens the control socket. The default one is a convenience: when
+// it cannot be had, the broker runs without.
+func (s *service) openControl() error {
+	path := s.cfg.ControlSocket
+	if path == "none" {
+		return nil
+	}
+	if path == "" {
+		path = s.controlPath
+	}
+	c, err := admin.Listen(path, admin.NewCommands(s.broker.Admin()))
+	if err != nil {
+		if s.cfg.ControlSocket != "" {
+			return err
+		}
+		s.log.Warning("Warning: Running without a control socket: %v. Set 'control_socket' to give it another place, or to 'none'.", err)
+		return nil
+	}
+	s.control = c
+	go func() {
+		if err := c.Serve(); err != nil {
+			s.log.Error("Error: %v.", err)
+		}
+	}()
+	return nil
+}
+
+func (s *service) sayRunning() {
+	s.log.Info("mosquitto version %s running", MosquittoVersion(s.env.Version))
+	for _, line := range reach(s.cfg) {
+		s.log.Info("%s", line)
+	}
+}
+
+// reach says who can connect, and how to try it.
+func reach(c *config.Config) []string {
+	who := "Clients on this machine can connect"
+	if !c.LocalOnly {
+		who = "Clients can connect"
+	}
+	var places []string
+	host, port, mqtt := "", 0, false
+	for _, l := range c.Listeners {
+		place := "port " + strconv.Itoa(l.Port)
+		switch {
+		case l.Address != "" && !c.LocalOnly:
+			place = l.Address + " " + place
+		case !c.LocalOnly:
+			place += " of every address of this machine"
+		}
+		if l.Protocol == config.WebSockets {
+			place += " (WebSocket)"
+		} else if !mqtt {
+			mqtt, host, port = true, l.Address, l.Port
+		}
+		if len(places) == 0 || places[len(places)-1] != place {
+			places = append(places, place)
+		}
+	}
+	if !c.AllowAnonymous {
+		return []string{"Nobody can connect to " + strings.Join(places, ", ") + ": 'allow_anonymous' is false and there is no other way to log in."}
+	}
+	lines := []string{who + ", without a user name, to " + strings.Join(places, ", ") + "."}
+	if !mqtt {
+		return lines
+	}
+	flags := ""
+	if host != "" && !c.LocalOnly {
+		flags += " -h " + host
+	}
+	if port != 1883 {
+		flags += " -p " + strconv.Itoa(port)
+	}
+	return append(lines, fmt.Sprintf("Try: midge sub%s -t hello -v & midge pub%s -t hello -m world", flags, flags))
+}
+
+// stop ends the broker in order.
+func (s *service) stop() int {
+	status := exitOK
+	if s.control != nil {
+		if err := s.control.Close(); err != nil {
+			s.log.Warning("Warning: Closing the control socket: %v.", err)
+		}
+	}
+	if !s.closeBroker() {
+		status = exitFailed
+	}
+	s.log.Info("mosquitto version %s terminating", MosquittoVersion(s.env.Version))
+	return status
+}
+
+func (s *service) closeBroker() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	if err := s.broker.Close(ctx); err != nil {
+		s.log.Error("Error: The broker did not end in order: %v.", err)
+		return false
+	}
+	return true
+}
+
+// writePID writes the file that pid_file names: the number without a line
+// feed. Service managers under other users read it, so it is world-readable.
+func (s *service) writePID() int {
+	if s.cfg.PIDFile == "" {
+		return exitOK
+	}
+	if err := os.WriteFile(s.cfg.PIDFile, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
+		s.early.Error("Error: Unable to write pid file.")
+		return statusSystem
+	}
+	s.pidFile = s.cfg.PIDFile
+	return exitOK
+}
+
+func (s *service) removePID() {
+	if s.pidFile == "" {
+		return
+	}
+	if err := os.Remove(s.pidFile); err != nil {
+		s.log.Warning("Warning: Unable to remove pid file: %v.", err)
+	}
+}
+
+// reload reads the configuration again and puts in force what can be. An error
+// changes nothing; every change that has to wait for a restart is named.
+func (s *service) reload() {
+	s.log.Info("Reloading config.")
+	report := func(t logging.Type, text string) { s.log.Printf(t, "%s", text) }
+	now, err := config.Load(s.args.Args, report)
+	if err != nil {
+		logLines(s.log, err)
+		s.log.Error("Error: The configuration was not reloaded, the one before stays in force.")
+		return
+	}
+	for _, c := range config.Diff(s.cfg, now) {
+		if c.Reload {
+			continue
+		}
+		where := ""
+		if c.Listener != "" {
+			where = " of listener " + c.Listener
+		}
+		s.log.Warning("Warning: The change of '%s'%s from '%s' to '%s' needs a restart.", c.Option, where, c.From, c.To)
+	}
+	s.cfg.CopyReloadable(now)
+	o := s.cfg.Logging()
+	o.Stdout, o.Stderr = s.env.Stdout, s.env.Stderr
+	if err := s.log.Reconfigure(o); err != nil {
+		s.log.Error("Error: %v.", err)
+	}
+}

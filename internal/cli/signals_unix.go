@@ -1,0 +1,34 @@
+//go:build unix
+
+package cli
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// watchSignals has the signals that a broker acts on sent to c. A closed pipe
+// is an error of the write and ends nothing.
+func watchSignals(c chan os.Signal) {
+	signal.Ignore(syscall.SIGPIPE)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+}
+
+// handle acts on signals until one ends the process. A second one during the
+// end is left to the system, which then ends it at once.
+func (s *service) handle(signals <-chan os.Signal) {
+	for sig := range signals {
+		switch sig {
+		case syscall.SIGHUP:
+			s.reload()
+		case syscall.SIGUSR1:
+			s.log.Info("Signal USR1: there is nothing to save, persistence is off.")
+		case syscall.SIGUSR2:
+			s.log.Info("Signal USR2: this version does not print subscriptions; 'midge clients' counts them.")
+		default:
+			signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+			return
+		}
+	}
+}
