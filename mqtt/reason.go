@@ -77,12 +77,13 @@ func (c ReasonCode) String() string {
 		return "Continue authentication"
 	case Reauthenticate:
 		return "Re-authenticate"
+	default:
+		if c >= UnspecifiedError && c <= WildcardSubscriptionsNotSupported {
+			return errorNames[c-UnspecifiedError]
+		}
+		const hex = "0123456789ABCDEF"
+		return "reason 0x" + string([]byte{hex[c>>4], hex[c&15]})
 	}
-	if c >= UnspecifiedError && c <= WildcardSubscriptionsNotSupported {
-		return errorNames[c-UnspecifiedError]
-	}
-	const hex = "0123456789ABCDEF"
-	return "reason 0x" + string([]byte{hex[c>>4], hex[c&15]})
 }
 
 var errorNames = [...]string{
@@ -124,8 +125,9 @@ func ConnackCodeV3(c ReasonCode) (code byte, ok bool) {
 		return V3BadUserNamePassword, true
 	case NotAuthorized, Banned, BadAuthenticationMethod:
 		return V3NotAuthorized, true
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 // ConnackReasonV3 is the way back, for clients: the reason code that stands for a 3.x return code. Reserved codes are

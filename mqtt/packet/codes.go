@@ -52,8 +52,9 @@ func CodeAllowedV3(v mqtt.Version, t Type, code byte) bool {
 		return code <= mqtt.V3NotAuthorized
 	case SUBACK:
 		return code <= 2 || v == mqtt.V311 && code == mqtt.V3SubscribeFailure
+	default:
+		return false
 	}
-	return false
 }
 
 // CheckRole judges the three properties whose legality depends on the sender: a client sends no Subscription Identifier in PUBLISH

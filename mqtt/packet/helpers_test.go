@@ -242,7 +242,7 @@ func fuzzPacket(f *testing.F, t Type, seeds ...string) {
 			v = c.Version
 		}
 		// A header that CheckFrame refuses, size limits apart, must not belong to a packet that decodes.
-		if err := CheckFrame(v, first, len(body)); err != nil && err.(*Error).Code != mqtt.PacketTooLarge {
+		if err := CheckFrame(v, first, len(body)); err != nil && code(err) != mqtt.PacketTooLarge {
 			tt.Fatalf("%v %02x %x decodes, but: %v", v, first, body, err)
 		}
 	})
@@ -320,8 +320,9 @@ func (g gen) prop(dst []byte, id PropID) []byte {
 		return AppendBytes(dst, id, g.data())
 	case kindPair:
 		return AppendPair(dst, string(g.text(0)), string(g.text(0)))
+	default:
+		return AppendUint(dst, id, g.num(id))
 	}
-	return AppendUint(dst, id, g.num(id))
 }
 
 // props makes a legal list for t in any order, with must in it.
@@ -405,6 +406,7 @@ func (g gen) packet(t Type, v mqtt.Version) Packet {
 		if v == mqtt.V5 {
 			return &Auth{Code: code, Props: props(PropAuthMethod)}
 		}
+	default:
 	}
 	return nil
 }

@@ -52,8 +52,9 @@ func newPacket(t Type) decoder {
 		return new(Disconnect)
 	case AUTH:
 		return new(Auth)
+	default: // CONNECT has a Decode of its own
+		return nil
 	}
-	return nil
 }
 
 // CheckFrame judges a fixed header before its body is waited for, so that a hostile length reserves no memory: whether the type
@@ -135,6 +136,7 @@ func frameRange(v mqtt.Version, t Type) (low, high int, wrong fault) {
 		return 2, mqtt.MaxPacket, faultTooLarge
 	case AUTH:
 		return 0, mqtt.MaxAuthPacket, faultTooLarge
+	default: // SUBACK
+		return 2, mqtt.MaxPacket, faultTooLarge
 	}
-	return 2, mqtt.MaxPacket, faultTooLarge
 }

@@ -184,6 +184,7 @@ func (p Props) Next() (id PropID, num uint32, val, val2 []byte, rest Props) {
 				return id, 0, s, s2, rest
 			}
 		}
+	case kindNone:
 	}
 	return 0, 0, nil, nil, nil
 }
@@ -255,6 +256,8 @@ func (p Props) first() int {
 				n = 0
 			}
 		}
+	case kindNone:
+		return 0
 	}
 	if n > len(p) {
 		return 0
@@ -316,6 +319,7 @@ func checkProps(p Props, t Type) (set PropSet, e *Error) {
 			if len(p)-len(rest) != 1+VarintSize(num) {
 				return 0, propShort.of(id, t)
 			}
+		default: // nothing beyond their length
 		}
 		if info.rule != ruleAny {
 			if e := checkRule(info.rule, id, t, num, val); e != nil {

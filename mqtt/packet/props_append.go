@@ -1,8 +1,6 @@
 package packet
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // AppendUint writes a property that is a number, in the width of its identifier.
 func AppendUint(dst []byte, id PropID, v uint32) []byte {
@@ -20,6 +18,7 @@ func AppendUint(dst []byte, id PropID, v uint32) []byte {
 		return binary.BigEndian.AppendUint32(dst, v)
 	case kindVarint:
 		return AppendVarint(dst, v)
+	default:
 	}
 	panic("packet: property " + id.String() + " does not hold this number")
 }

@@ -64,6 +64,7 @@ func setNumber(m *mqtt.Properties, id PropID, n uint32) {
 		m.SubscriptionIDAvailable = new(n != 0)
 	case PropSharedSubscriptionAvailable:
 		m.SharedAvailable = new(n != 0)
+	default: // text, binary data and pairs: Parse
 	}
 }
 
@@ -102,8 +103,9 @@ func number(m *mqtt.Properties, id PropID) (n uint32, ok bool) {
 		return uint32(m.TopicAlias), m.TopicAlias != 0
 	case PropMaximumPacketSize:
 		return m.MaximumPacketSize, m.MaximumPacketSize != 0
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 func deref[T byte | uint16 | uint32](p *T) (uint32, bool) {
@@ -137,8 +139,9 @@ func textField(m *mqtt.Properties, id PropID) *string {
 		return &m.ResponseInfo
 	case PropServerReference:
 		return &m.ServerReference
+	default:
+		return &m.ReasonString
 	}
-	return &m.ReasonString
 }
 
 func binaryField(m *mqtt.Properties, id PropID) *[]byte {
@@ -177,6 +180,7 @@ func AppendProperties(dst []byte, t Type, p *mqtt.Properties) []byte {
 			if n, ok := number(p, id); ok {
 				dst = AppendUint(dst, id, n)
 			}
+		case kindNone, kindPair: // user properties follow
 		}
 	}
 	if !PropAllowed(t, PropUser) {
@@ -255,12 +259,13 @@ func checkField(t Type, p *mqtt.Properties, id PropID) (set bool, err error) {
 			return true, errors.New("given twice")
 		}
 		return len(p.SubscriptionIDs) > 0, nil
+	default:
+		n, ok := number(p, id)
+		if ok && propTable[id].rule == ruleBool && n > 1 {
+			return true, fmt.Errorf("%d is neither 0 nor 1", n)
+		}
+		return ok, nil
 	}
-	n, ok := number(p, id)
-	if ok && propTable[id].rule == ruleBool && n > 1 {
-		return true, fmt.Errorf("%d is neither 0 nor 1", n)
-	}
-	return ok, nil
 }
 
 func checkText(s string) error {

@@ -70,8 +70,9 @@ func withProps(t Type, p []byte) (first byte, body []byte) {
 		return first, slices.Concat([]byte{0, 1}, list, []byte("\x00\x01t"))
 	case SUBACK, UNSUBACK:
 		return first, slices.Concat([]byte{0, 1}, list, []byte{0})
+	default: // DISCONNECT, AUTH
+		return first, slices.Concat([]byte{0}, list)
 	}
-	return first, slices.Concat([]byte{0}, list) // DISCONNECT, AUTH
 }
 
 // decodeProps decodes a list inside that packet and gives it back.
