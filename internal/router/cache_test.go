@@ -129,7 +129,7 @@ func TestCacheIsBounded(t *testing.T) {
 		tree.Subscribe("wide", i, Options{})
 	}
 	tree.Subscribe("#", 0, Options{})
-	const entries, bytes = 50, 40000
+	const entries, bytes = 50, 50000
 	c := NewCache(tree, entries, bytes)
 	check := func(topic string, want int) {
 		t.Helper()
@@ -150,7 +150,9 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	for i := range 500 {
 		check(fmt.Sprint("t/", i), 1)
-		check("wide", 1001)
+		check("wide", 1001+i)
+		tree.Subscribe("wide", 1000+i, Options{})
+		check("wide", 1002+i)
 		check(string(make([]byte, 900)), 1)
 	}
 	check(string(make([]byte, 60000)), 1)
@@ -158,12 +160,14 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("only %d entries left", n)
 	}
 	small := NewCache(tree, 10, 1) // smaller than any entry: the newest one stays
-	if a, b := small.Lookup([]byte("wide")), small.Lookup([]byte("wide")); a != b {
-		t.Error("the newest entry did not stay")
-	}
-	small.Lookup([]byte("t"))
-	if n, _ := small.Len(); n != 1 {
-		t.Errorf("%d entries, want 1", n)
+	for i := range 40 {
+		topic := fmt.Append(nil, "t/", i)
+		if a, b := small.Lookup(topic), small.Lookup(topic); a != b {
+			t.Error("the newest entry did not stay")
+		}
+		if n, _ := small.Len(); n != 1 {
+			t.Errorf("%d entries, want 1", n)
+		}
 	}
 }
 

@@ -120,6 +120,7 @@ func TestTurnsAgainstReference(t *testing.T) {
 		}
 		s := r.IntN(limit)
 		i := slices.Index(queue, s)
+		g.check(t)
 		switch r.IntN(3) {
 		case 0:
 			if g.add(Match[int]{Sub: s}) != (i >= 0) {

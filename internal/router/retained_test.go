@@ -199,6 +199,16 @@ func TestCursorSkipsNewer(t *testing.T) {
 	}
 }
 
+func zeroFrom(a [innerMax]child, n int) [innerMax]child {
+	clear(a[n:])
+	return a
+}
+
+func zeroKeysFrom(a [innerMax - 1]string, n int) [innerMax - 1]string {
+	clear(a[n:])
+	return a
+}
+
 // check walks the B+ tree and holds its rules.
 func (t *btree[M]) check(tb testing.TB) {
 	tb.Helper()
@@ -219,6 +229,9 @@ func (t *btree[M]) check(tb testing.TB) {
 			n := p.c.in
 			if n == nil || p.c.lf != nil || n.n < 2 || h > 0 && n.n < innerMin || n.n > innerMax {
 				tb.Fatalf("bad inner node at height %d", t.height-h)
+			}
+			if n.kids != zeroFrom(n.kids, n.n) || n.keys != zeroKeysFrom(n.keys, n.n-1) {
+				tb.Fatalf("an inner node of %d children keeps what it no longer has", n.n)
 			}
 			lo := p.lo
 			for i := range n.n {

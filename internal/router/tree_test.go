@@ -240,6 +240,61 @@ func TestUnsubscribeIsLiteral(t *testing.T) {
 	checkEmpty(t, tree)
 }
 
+// checkIndex holds the rules of the lists that may be long: an index exactly when it pays, right in every place, and no more room
+// than a crowd that has left may leave behind.
+func checkIndex[S comparable](t *testing.T, n, room int, at map[S]uint32, sub func(int) S) {
+	t.Helper()
+	if at == nil && n >= indexFrom || at != nil && n < indexUntil || at != nil && len(at) != n {
+		t.Fatalf("index of %d for %d (present: %v)", len(at), n, at != nil)
+	}
+	for i := range n {
+		if at != nil && at[sub(i)] != uint32(i) {
+			t.Fatalf("index says %d for place %d", at[sub(i)], i)
+		}
+	}
+	if room > 5*max(n, indexFrom) {
+		t.Fatalf("room for %d kept for %d", room, n)
+	}
+}
+
+func (g *Group[S]) check(t *testing.T) {
+	t.Helper()
+	checkIndex(t, len(g.members), cap(g.members), g.at, func(i int) S { return g.members[i].Sub })
+}
+
+// checkNodes holds the rules of every node's lists.
+func checkNodes[S comparable](t *testing.T, tree *Tree[S]) {
+	t.Helper()
+	for c, chunk := range tree.nodes.chunks {
+		if chunk == nil {
+			continue
+		}
+		for i := range chunk {
+			e := chunk[i].more
+			if e == nil {
+				continue
+			}
+			if chunk[i].single && len(e.subs) > 0 || len(e.subs) == 1 || len(e.subs)+len(e.groups) == 0 {
+				t.Fatalf("node %d has a list of %d and %d groups", c*chunkLen+i, len(e.subs), len(e.groups))
+			}
+			checkIndex(t, len(e.subs), cap(e.subs), e.at, func(i int) S { return e.subs[i].Sub })
+			n := len(e.groups)
+			if e.byName == nil && n >= indexFrom || e.byName != nil && (n < indexUntil || len(e.byName) != n) {
+				t.Fatalf("%d names for %d groups", len(e.byName), n)
+			}
+			if cap(e.groups) > 5*max(n, indexFrom) {
+				t.Fatalf("room for %d kept for %d groups", cap(e.groups), n)
+			}
+			for j, g := range e.groups {
+				if g.place != j || e.byName != nil && e.byName[g.name()] != g {
+					t.Fatalf("group %s is not where it thinks", g.Key())
+				}
+				g.check(t)
+			}
+		}
+	}
+}
+
 // checkEmpty wants nothing left of a tree but its root.
 func checkEmpty[S comparable](t *testing.T, tree *Tree[S]) {
 	t.Helper()
@@ -384,6 +439,7 @@ func TestTreeAgainstReference(t *testing.T) {
 			}
 			if step%50 == 0 {
 				caches[1].Sweep(30)
+				checkNodes(t, tree)
 			}
 		}
 		plain, shared := tree.Counts()
@@ -405,7 +461,10 @@ func TestWideNode(t *testing.T) {
 	tree := New[int]()
 	r := rand.New(rand.NewPCG(1, 2))
 	order := r.Perm(n)
-	for _, i := range order {
+	for k, i := range order {
+		if k%(n/8) == 0 {
+			checkNodes(t, tree)
+		}
 		tree.Subscribe("a/b", i, Options{ID: uint32(i + 1)})
 		tree.SubscribeShared(fmt.Sprint("g", i), "a/b", i, Options{})
 	}
@@ -430,11 +489,32 @@ func TestWideNode(t *testing.T) {
 				delete(left, m.Sub)
 			}
 		}
-		if e := tree.nodes.at(tree.find("a/b")).more; round < 7 && (cap(e.subs) > 8*len(left) || cap(e.groups) > 8*len(left)) {
-			t.Errorf("round %d: room for %d and %d kept for %d", round, cap(e.subs), cap(e.groups), len(left))
-		}
+		checkNodes(t, tree)
 	}
 	checkEmpty(t, tree)
+}
+
+// Lists that grow and shrink across the sizes at which they change their form.
+func TestIndexComesAndGoes(t *testing.T) {
+	tree := New[int]()
+	for round := range 3 {
+		for i := range 3 * indexFrom {
+			tree.Subscribe("a", i, Options{})
+			tree.SubscribeShared("g", "a", i, Options{})
+			tree.SubscribeShared(fmt.Sprint("h", i), "a", i, Options{})
+			checkNodes(t, tree)
+		}
+		for i := range 3 * indexFrom {
+			if round == 1 {
+				i = 3*indexFrom - 1 - i
+			}
+			if !tree.Unsubscribe("a", i) || !tree.UnsubscribeShared("g", "a", i) || !tree.UnsubscribeShared(fmt.Sprint("h", i), "a", i) {
+				t.Fatalf("round %d: %d could not be removed", round, i)
+			}
+			checkNodes(t, tree)
+		}
+		checkEmpty(t, tree)
+	}
 }
 
 // covers: E142
@@ -534,9 +614,23 @@ func TestSlabGivesBack(t *testing.T) {
 	if kept != 1 || s.live != 0 {
 		t.Errorf("%d chunks kept for %d items, want 1 for none", kept, s.live)
 	}
+	var again []uint32
 	for range 3 * chunkLen {
-		if id := s.alloc(); *s.at(id) != [4]uint64{} {
+		id := s.alloc()
+		if *s.at(id) != [4]uint64{} {
 			t.Fatal("an item was not zero")
 		}
+		again = append(again, id)
+	}
+	// Free places in full chunks are used before anything is allocated.
+	free := []uint32{again[5], again[chunkLen+7], again[2*chunkLen-1]}
+	for _, id := range free {
+		s.release(id)
+	}
+	got := []uint32{s.alloc(), s.alloc(), s.alloc()}
+	slices.Sort(free)
+	slices.Sort(got)
+	if !slices.Equal(got, free) || s.live != 3*chunkLen {
+		t.Errorf("places used: %v, want %v; %d items", got, free, s.live)
 	}
 }
