@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/midgemq/midge/internal/testkit/script"
@@ -72,9 +73,16 @@ func TestScripts(t *testing.T) {
 					if o.Wait == 0 {
 						o.Wait = 10 * time.Second
 					}
-					if err := s.Run(v, factories[name], o); err != nil {
-						t.Fatal(err)
+					run := func(t *testing.T) {
+						if err := s.Run(v, factories[name], o); err != nil {
+							t.Fatal(err)
+						}
 					}
+					if name == "sim" {
+						synctest.Test(t, run)
+						return
+					}
+					run(t)
 				})
 			}
 		}
@@ -104,5 +112,7 @@ func targetNames(t *testing.T) []string {
 
 // factories start a fresh broker of each kind.
 var factories = map[string]target.Factory{
+	"sim":       newSim,
+	"tcp":       newTCP,
 	"mosquitto": target.Mosquitto,
 }

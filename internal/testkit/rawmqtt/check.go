@@ -141,7 +141,8 @@ func (c *Checker) problemInfo(p *Packet) error {
 func (c *Checker) connack(p *Packet) error {
 	c.connacked = true
 	c.refused = p.Reason != 0
-	c.session = p.SessionPresent
+	// A 3.1 CONNACK does not say whether a session was resumed.
+	c.session = p.SessionPresent || c.Version == V31
 	if c.connect == nil {
 		return nil
 	}

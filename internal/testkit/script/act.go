@@ -304,7 +304,7 @@ func (r *runner) fenceDirty(skip *client) error {
 			continue
 		}
 		c.dirty = false
-		if !c.online {
+		if !c.pingable() {
 			if err := r.strangerPing(); err != nil {
 				return err
 			}
@@ -343,7 +343,7 @@ func (r *runner) nothing(c *client) error {
 }
 
 func (r *runner) quiet(c *client) error {
-	if r.tgt.Synchronous() || !c.online {
+	if r.tgt.Synchronous() || !c.pingable() {
 		if err := r.strangerPing(); err != nil {
 			return err
 		}

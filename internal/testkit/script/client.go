@@ -29,6 +29,7 @@ type client struct {
 	batch     []byte // what was collected
 	dirty     bool   // something was sent since the last fence
 	pings     int    // PINGREQ of fences not yet answered
+	half      []byte // hand-made bytes that are no whole packet yet
 	forgiving bool   // violations by the broker are logged only (foreign brokers)
 	log       func(string, ...any)
 }
@@ -50,7 +51,9 @@ func (c *client) send(s *sending) error {
 		b = s.pkt.Encode(c.v)
 		c.checker.Sent(s.pkt)
 		c.log("%s -> %s", c.name, s.pkt)
+		c.half = nil
 	} else {
+		c.half = unfinished(append(c.half, b...))
 		c.checker.SentRaw()
 		c.log("%s -> %s", c.name, hexShort(b))
 	}
@@ -61,6 +64,22 @@ func (c *client) send(s *sending) error {
 	}
 	return c.write(b)
 }
+
+// unfinished returns what is left of b behind its last whole packet; a broken
+// header leaves everything, since nobody can tell what a fence would become.
+func unfinished(b []byte) []byte {
+	for len(b) > 0 {
+		_, rest, err := rawmqtt.Split(b)
+		if err != nil {
+			break
+		}
+		b = rest
+	}
+	return append([]byte(nil), b...)
+}
+
+// pingable tells whether a PINGREQ written now would be one.
+func (c *client) pingable() bool { return c.online && len(c.half) == 0 }
 
 func hexShort(b []byte) string {
 	if len(b) > 64 {

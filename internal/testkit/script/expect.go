@@ -72,6 +72,13 @@ func (e *env) buildExpect(words []word, v byte) ([]step, error) {
 		return nil, err
 	}
 	chain = append(chain, alts)
+	for _, alts := range chain {
+		for _, m := range alts {
+			if len(alts) > 1 && m.typ >= wantClose && m.typ != wantBytes {
+				return nil, fmt.Errorf("%s: only packets can be alternatives", m.src)
+			}
+		}
+	}
 	if last := chain[len(chain)-1]; last[0].optional {
 		return nil, fmt.Errorf("%s: an optional packet needs something behind it", last[0].src)
 	}

@@ -26,7 +26,8 @@ type builder struct {
 	*env
 	v   byte
 	s   sending
-	pos int // positional words seen
+	pos int  // positional words seen
+	sep bool // a comma was the last word: a filter follows, whatever it looks like
 }
 
 // buildSend makes the packet of "NAME verb words…" for a connection of version v.
@@ -306,8 +307,11 @@ func (b *builder) publishWord(w word) (bool, error) {
 func (b *builder) filterWord(w word) (bool, error) {
 	p := b.s.pkt
 	if w.is(",") {
+		b.sep = true
 		return true, nil
 	}
+	sep := b.sep
+	b.sep = false
 	var last *rawmqtt.Filter
 	if n := len(p.Filters); n > 0 && p.Type == rawmqtt.SUBSCRIBE {
 		last = &p.Filters[n-1]
@@ -333,7 +337,7 @@ func (b *builder) filterWord(w word) (bool, error) {
 	default:
 		return false, nil
 	}
-	if last != nil && !w.quoted {
+	if last != nil && !w.quoted && !sep {
 		switch w.value {
 		case "nl":
 			last.Options |= 4

@@ -1,0 +1,148 @@
+package behaviour
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/midgemq/midge/broker"
+	"github.com/midgemq/midge/internal/config"
+	"github.com/midgemq/midge/internal/store"
+	"github.com/midgemq/midge/internal/store/memstore"
+	"github.com/midgemq/midge/internal/testkit/target"
+	"github.com/midgemq/midge/mqtt"
+)
+
+// options translates a script's wishes for midge's own brokers. The listener
+// stands first, so that a script's lines may be of both kinds.
+func options(cfg target.Config, port int) (broker.Options, *testAuth, error) {
+	a := &testAuth{rules: cfg.Auth}
+	o := broker.Options{Version: "test", Policy: a.policy()}
+	lines := []string{
+		fmt.Sprintf("listener %d 127.0.0.1", port),
+		fmt.Sprintf("allow_anonymous %t", a.allowAnonymous()),
+		"sys_interval 0",
+	}
+	lines = append(lines, cfg.Lines...)
+	file := filepath.Join(cfg.Dir, "midge.conf")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		return o, nil, err
+	}
+	var err error
+	if o.Config, err = config.Load(config.Args{Files: []string{file}}, nil); err != nil {
+		return o, nil, err
+	}
+	for name, value := range cfg.Options {
+		switch name {
+		case "no_wildcards":
+			o.NoWildcards = true
+		case "no_shared":
+			o.NoShared = true
+		case "no_subscription_ids":
+			o.NoSubscriptionIDs = true
+		case "response_information":
+			o.ResponseInfo = value
+		case "max_qos":
+			n, err := strconv.ParseUint(value, 10, 8)
+			if err != nil || n > 2 {
+				return o, nil, fmt.Errorf("test_option max_qos %q", value)
+			}
+			q := mqtt.QoS(n)
+			o.MaxQoS = &q
+		default:
+			return o, nil, fmt.Errorf("unknown test_option %q", name)
+		}
+	}
+	return o, a, nil
+}
+
+// tcpTarget is the whole broker in this process, reached over loopback.
+type tcpTarget struct {
+	opts  broker.Options
+	auth  *testAuth
+	store *memstore.Store
+	b     *broker.Broker
+	addr  string
+}
+
+func newTCP(cfg target.Config) (target.Target, error) {
+	port, err := target.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	o, a, err := options(cfg, port)
+	if err != nil {
+		return nil, err
+	}
+	t := &tcpTarget{opts: o, auth: a, store: memstore.New()}
+	return t, t.start()
+}
+
+func (t *tcpTarget) start() error {
+	o := t.opts
+	o.Store = store.Store(t.store)
+	b, err := broker.New(o)
+	if err != nil {
+		return err
+	}
+	if err := b.Start(); err != nil {
+		return err
+	}
+	t.b, t.addr = b, b.Addresses()[0]
+	return nil
+}
+
+func (t *tcpTarget) Name() string               { return "tcp" }
+func (t *tcpTarget) Synchronous() bool          { return false }
+func (t *tcpTarget) Open() (target.Pipe, error) { return target.DialTCP(t.addr) }
+
+func (t *tcpTarget) Advance(d time.Duration) error {
+	t.b.AdvanceForTest(d)
+	return nil
+}
+
+func (t *tcpTarget) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return t.b.Close(ctx)
+}
+
+// Control implements target.Controller.
+func (t *tcpTarget) Control(words []string) error {
+	id, code, ok, err := disconnectRule(words)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return t.auth.add(words)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return t.b.Admin().Disconnect(ctx, id, code)
+}
+
+// disconnectRule reads "disconnect ID REASON"; ok false: it is another rule.
+func disconnectRule(words []string) (id string, code mqtt.ReasonCode, ok bool, err error) {
+	if words[0] != "disconnect" {
+		return "", 0, false, nil
+	}
+	if len(words) != 3 {
+		return "", 0, false, fmt.Errorf("broker disconnect wants a client identifier and a reason")
+	}
+	n, err := strconv.ParseUint(words[2], 0, 8)
+	return words[1], mqtt.ReasonCode(n), true, err
+}
+
+// Restart implements target.Restarter: the broker ends and comes back on what
+// its store kept.
+func (t *tcpTarget) Restart() error {
+	if err := t.Close(); err != nil {
+		return err
+	}
+	t.store.Reopen()
+	return t.start()
+}
