@@ -201,6 +201,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	c.live.Store(live)
 	fx := sh.getFX()
 	c.S.Attach(&a.Conn, fx)
+	sh.debugWill(a)
 	fx.Sends = append(fx.Sends, session.Send{Type: packet.CONNACK, Present: present && a.Version != mqtt.V31, Props: sh.connackProps(c, a)})
 	l.Accept(c, a)
 	sh.apply(c, fx)

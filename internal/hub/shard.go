@@ -98,9 +98,8 @@ type Counters struct {
 	PublishDropped                                 uint64
 	Drops                                          [session.NumDrops]uint64
 	OutBytes, OutPackets, Subscriptions, SharedSub int64
-	// StuckReleases counts QoS 2 deliveries to MQTT 3 clients that left the window
-	// at PUBREC and still wait for PUBCOMP.
-	Busy record.Instant
+	// PubcompMissing counts subscribers that were found to owe PUBCOMPs.
+	PubcompMissing uint64
 }
 
 // AddShard adds a loop's shard. wake must make that loop call Turn soon; it may
@@ -327,6 +326,10 @@ func (sh *Shard) apply(c *Client, fx *session.Effects) {
 		if n > 0 {
 			sh.countDrop(c, session.Drop(why), uint64(n))
 		}
+	}
+	if fx.Stalled > 0 {
+		sh.Count.PubcompMissing++
+		sh.Hub.Log.Warning("Client %s has not completed %d QoS 2 messages: PUBREC came, PUBCOMP did not.", c.ID, fx.Stalled)
 	}
 	if fx.NeedQueue {
 		sh.fetch(c)

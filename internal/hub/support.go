@@ -102,6 +102,24 @@ func (sh *Shard) DebugReceived(c *Client, t packet.Type) {
 	}
 }
 
+// debugWill writes the debug lines about the will of a CONNECT.
+func (sh *Shard) debugWill(a *Admission) {
+	if !sh.debug {
+		return
+	}
+	w := a.Conn.Will
+	if w == nil {
+		sh.Hub.Log.Debug("No will message specified.")
+		return
+	}
+	r := 0
+	if w.Msg.Retain {
+		r = 1
+	}
+	sh.Hub.Log.Debug("Will message specified (%d bytes) (r%d, q%d).", len(w.Msg.Payload), r, w.Msg.QoS)
+	sh.Hub.Log.Debug("\t%s", w.Msg.Topic)
+}
+
 // DebugAck writes the debug line about a received acknowledgement.
 func (sh *Shard) DebugAck(c *Client, p *packet.Ack) {
 	if !sh.debug {

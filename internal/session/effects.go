@@ -72,7 +72,9 @@ type Effects struct {
 	Drops [NumDrops]uint32
 	// NeedQueue asks for the next entries of the stored queue: call Refill.
 	NeedQueue bool
-	codes     []byte
+	// Stalled is how many PUBCOMPs the client owes, when that is worth a warning.
+	Stalled int
+	codes   []byte
 }
 
 // Reset empties the effects and keeps their memory.
@@ -86,7 +88,7 @@ func (fx *Effects) Reset() {
 		fx.Publish, fx.Handed = fx.Publish[:0], fx.Handed[:0]
 	}
 	fx.Drops = [NumDrops]uint32{}
-	fx.NeedQueue = false
+	fx.NeedQueue, fx.Stalled = false, 0
 	fx.codes = fx.codes[:0]
 }
 

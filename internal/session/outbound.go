@@ -12,6 +12,24 @@ import (
 type outbound struct {
 	snd flow.Sender[record.Queued]
 	q   queue
+	// owed counts deliveries whose PUBCOMP is owed; since: when that began or last
+	// got better.
+	owed   int
+	since  record.Instant
+	warned bool // Stalled was reported for this connection
+}
+
+// pubcompPatience is how long a subscriber may owe PUBCOMPs without sending one
+// before that is reported. With MQTT 5 sending stops at the quota meanwhile, as
+// the standard demands; with MQTT 3 it goes on.
+const pubcompPatience = 10 * record.Second
+
+// checkOwed reports a subscriber that does not complete its QoS 2 exchanges.
+func (o *outbound) checkOwed(now record.Instant, fx *Effects) {
+	if o.owed > 0 && !o.warned && now-o.since >= pubcompPatience {
+		o.warned = true
+		fx.Stalled = o.owed
+	}
 }
 
 // queue holds what waits for room in the window. For a stored session only the
@@ -94,6 +112,7 @@ func (s *Session) Deliver(m *record.Message, d Delivery, seq uint64, now record.
 		return true
 	}
 	o := s.outbound()
+	o.checkOwed(now, fx)
 	e := record.Queued{Msg: m, Seq: seq, SubID: d.SubID, QoS: d.QoS, Retain: d.Retain, Group: d.Group}
 	if s.online && !s.resending && o.q.len() == 0 && o.snd.Free() > 0 {
 		if m.Expired(now) {
@@ -352,6 +371,10 @@ func (s *Session) Pubrec(id uint16, code mqtt.ReasonCode, now record.Instant, fx
 		s.dequeue(e.Seq, fx)
 		s.Resume(now, fx)
 	case flow.Advanced:
+		if s.out.owed == 0 {
+			s.out.since = now
+		}
+		s.out.owed++
 		s.putInflight(e.Seq, id, flow.AwaitPubcomp, fx)
 		fx.ack(packet.PUBREL, id, mqtt.Success, "")
 		s.Resume(now, fx)
@@ -368,6 +391,8 @@ func (s *Session) Pubcomp(id uint16, now record.Instant, fx *Effects) bool {
 	}
 	e, r := s.out.snd.Pubcomp(id)
 	if r == flow.Finished {
+		s.out.owed--
+		s.out.since = now
 		s.dequeue(e.Seq, fx)
 		s.Resume(now, fx)
 	}

@@ -80,6 +80,10 @@ func Restore(rules *Rules, sv *store.Saved, now record.Instant) Session {
 		o := s.outbound()
 		for _, f := range sv.Inflight {
 			o.snd.Restore(f.PacketID, flow.State(f.State), f.Entry)
+			if flow.State(f.State) == flow.AwaitPubcomp {
+				o.owed++
+				o.since = now
+			}
 		}
 		o.q.spilled, o.q.bytes = sv.Queued, sv.QueuedBytes
 		o.q.next = sv.FirstSeq
@@ -158,6 +162,7 @@ func (s *Session) Attach(c *Connection, fx *Effects) {
 	if s.out != nil {
 		s.out.snd.Reset(int(s.window), c.Version != mqtt.V5)
 		s.resending = s.out.snd.Len() > 0
+		s.out.warned = false
 	}
 	if s.persistent || wasStored {
 		fx.Ops = append(fx.Ops, record.Op{Kind: record.PutSession, Key: s.rec.Key, Session: s.Record()})
