@@ -77,7 +77,7 @@ soak: bin/midge ## connects, disconnects and traffic for SOAKTIME (default 10m);
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -tags soak -v ./test/soak/...
 
 mutate: ## seeded faults must all be caught, 90 % of the mechanical mutants; writes docs/mutants.md
-	$(GO) run ./internal/tools/mutate faults
+	$(GO) run ./internal/tools/mutate faults -areas -min 100
 	$(GO) run ./internal/tools/mutate operators -min 90 -write docs/mutants.md
 
 # --- checks --------------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ arch: ## shape of the tree, names in documents
 
 generated: ## generated files must be what their generator writes now
 	$(GO) run ./internal/tools/conformance -check
-	$(GO) run ./internal/tools/mutate faults -verify
+	$(GO) run ./internal/tools/mutate faults -verify -areas -min 100
 	$(GO) run ./internal/tools/dependencies -check
 
 generate: conformance dependencies ## writes all generated files anew

@@ -1,29 +1,34 @@
 package arch
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
-// module loads the sources of this module: the directory with go.mod above the test's own.
-func module(t *testing.T) *Tree {
-	t.Helper()
+// load parses this module, the directory with go.mod above the test's own, once for all tests.
+var load = sync.OnceValues(func() (*Tree, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
+			return Load(os.DirFS(dir))
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
-			t.Fatal("no go.mod above the test's directory")
+			return nil, errors.New("no go.mod above the test's directory")
 		}
 		dir = up
 	}
-	tree, err := Load(os.DirFS(dir))
+})
+
+func module(t *testing.T) *Tree {
+	t.Helper()
+	tree, err := load()
 	if err != nil {
 		t.Fatal(err)
 	}
