@@ -207,6 +207,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	sh.apply(c, fx)
 	fx.Reset()
 	if present {
+		sh.guard(c, fx)
 		c.S.Resume(sh.now, fx)
 		sh.apply(c, fx)
 	}

@@ -123,7 +123,7 @@ func line(m *record.Message, s *session.Send) logging.PublishLine {
 
 // Ack takes PUBACK, PUBREC, PUBREL and PUBCOMP.
 func (sh *Shard) Ack(c *Client, p *packet.Ack) *End {
-	fx := sh.getFX()
+	fx := sh.fxFor(c)
 	ok := true
 	switch p.Type {
 	case packet.PUBACK:

@@ -289,6 +289,19 @@ func (sh *Shard) getFX() *session.Effects {
 	return new(session.Effects)
 }
 
+// fxFor is getFX for steps of c that may send what has waited.
+func (sh *Shard) fxFor(c *Client) *session.Effects {
+	fx := sh.getFX()
+	sh.guard(c, fx)
+	return fx
+}
+
+func (sh *Shard) guard(c *Client, fx *session.Effects) {
+	if c.who != nil {
+		fx.May = func(m *record.Message) bool { return sh.mayReceive(c, m) }
+	}
+}
+
 func (sh *Shard) putFX(fx *session.Effects) {
 	fx.Reset()
 	sh.fx = append(sh.fx, fx)
@@ -360,7 +373,7 @@ func (sh *Shard) fetch(c *Client) {
 		if err != nil {
 			sh.Hub.Log.Error("Error: unable to read the queue of %s: %v.", c.ID, err)
 		}
-		fx := sh.getFX()
+		fx := sh.fxFor(c)
 		c.S.Refill(es, sh.now, fx)
 		sh.apply(c, fx)
 		sh.putFX(fx)

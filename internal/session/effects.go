@@ -61,6 +61,9 @@ func (d Drop) String() string {
 // first; then Ops are committed as one batch; then Sends go out, in their order.
 // With no Ops the Sends go out at once.
 type Effects struct {
+	// May, when the caller sets it, says whether the client may still be given a
+	// message that has waited; a right that was removed stops at once.
+	May   func(*record.Message) bool
 	Ops   []record.Op
 	Sends []Send
 	// Publish are messages the session itself publishes: its will.
@@ -88,9 +91,11 @@ func (fx *Effects) Reset() {
 		fx.Publish, fx.Handed = fx.Publish[:0], fx.Handed[:0]
 	}
 	fx.Drops = [NumDrops]uint32{}
-	fx.NeedQueue, fx.Stalled = false, 0
+	fx.NeedQueue, fx.Stalled, fx.May = false, 0, nil
 	fx.codes = fx.codes[:0]
 }
+
+func (fx *Effects) may(m *record.Message) bool { return fx.May == nil || fx.May(m) }
 
 func (fx *Effects) send(s Send) { fx.Sends = append(fx.Sends, s) }
 

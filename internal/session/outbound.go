@@ -198,32 +198,42 @@ func (s *Session) Resume(now record.Instant, fx *Effects) {
 		return
 	}
 	if s.resending {
-		var tooLarge []uint16
+		var gone map[uint16]Drop
 		all := s.out.snd.Resend(func(id uint16, st flow.State, e record.Queued) {
+			why := DropNone
 			switch {
 			case st == flow.AwaitPubcomp:
 				fx.send(Send{Type: packet.PUBREL, PacketID: id})
+				return
 			case s.tooLarge(e.Msg, Delivery{SubID: e.SubID, QoS: e.QoS}, now):
-				tooLarge = append(tooLarge, id)
+				// The limit is the new connection's; what cannot be sent counts as
+				// delivered [MQTT-3.1.2-25].
+				why = DropTooLarge
+			case !fx.may(e.Msg):
+				why = DropNotPermitted
 			default:
 				fx.send(Send{Type: packet.PUBLISH, PacketID: id, Msg: e.Msg, QoS: e.QoS, Retain: e.Retain, SubID: e.SubID, Dup: true})
+				return
 			}
+			if gone == nil {
+				gone = make(map[uint16]Drop)
+			}
+			gone[id] = why
 		})
-		for _, id := range tooLarge {
-			// The limit is the new connection's; what cannot be sent counts as
-			// delivered [MQTT-3.1.2-25].
-			s.out.snd.Drop(func(x uint16, _ flow.State, e record.Queued) bool {
-				if x == id {
+		if len(gone) > 0 {
+			s.out.snd.Drop(func(id uint16, _ flow.State, e record.Queued) bool {
+				why := gone[id]
+				if why != DropNone {
 					s.dequeue(e.Seq, fx)
+					s.dropped(why, fx)
 				}
-				return x == id
+				return why != DropNone
 			})
-			s.dropped(DropTooLarge, fx)
 		}
-		if !all && len(tooLarge) == 0 {
+		if s.resending = !all; !all && len(gone) > 0 {
+			s.Resume(now, fx) // their places in the window are free again
 			return
 		}
-		s.resending = !all
 	}
 	s.pump(now, fx)
 }
@@ -239,6 +249,9 @@ func (s *Session) pump(now record.Instant, fx *Effects) {
 		switch {
 		case e.Msg.Expired(now):
 			s.dropped(DropExpired, fx)
+			s.dequeue(e.Seq, fx)
+		case !fx.may(e.Msg):
+			s.dropped(DropNotPermitted, fx)
 			s.dequeue(e.Seq, fx)
 		case s.tooLarge(e.Msg, Delivery{SubID: e.SubID, QoS: e.QoS}, now):
 			s.dropped(DropTooLarge, fx)
