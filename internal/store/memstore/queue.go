@@ -15,16 +15,27 @@ type slot struct {
 	group string
 	seq   uint64
 	// order is the place among those in flight; 0: not in flight.
-	order  uint64
-	subID  uint32
-	id     uint16
-	state  uint8
-	qos    mqtt.QoS
-	retain bool
+	order uint64
+	subID uint32
+	id    uint16
+	state uint8
+	flags uint8 // QoS, and retainFlag: one byte more would cost eight
+}
+
+const retainFlag = 0x80
+
+func newSlot(v *record.Queued) slot {
+	e := slot{msg: v.Msg, group: v.Group, seq: v.Seq, subID: v.SubID, flags: uint8(v.QoS)}
+	if v.Retain {
+		e.flags |= retainFlag
+	}
+	return e
 }
 
 func (e *slot) queued() record.Queued {
-	return record.Queued{Msg: e.msg, Seq: e.seq, SubID: e.subID, QoS: e.qos, Retain: e.retain, Group: e.group}
+	return record.Queued{
+		Msg: e.msg, Seq: e.seq, SubID: e.subID, QoS: mqtt.QoS(e.flags &^ retainFlag), Retain: e.flags&retainFlag != 0, Group: e.group,
+	}
 }
 
 const (
@@ -33,9 +44,9 @@ const (
 	// microseconds, and a long queue wastes at most two segments.
 	segmentSize = 256
 	// keepSlots is up to which capacity the last segment of an emptied queue is
-	// kept: the default window of 20 then runs without allocation, and an idle
-	// session holds at most 1.5 KiB.
-	keepSlots = 32
+	// kept: a default window of 20 grows to 42 slots and then runs without
+	// allocation, filled and emptied; an idle session holds at most 2 KiB.
+	keepSlots = 42
 )
 
 // segment is a run of slots in order of seq, removed ones among them. At least
@@ -71,6 +82,15 @@ func (g *segment) compact() {
 	}
 	clear(g.slots[k:])
 	g.slots = g.slots[:k]
+}
+
+// widen adds half of the capacity, not all of it: the slack counts where many
+// sessions hold a few entries each.
+func (g *segment) widen() {
+	c := cap(g.slots)
+	s := make([]slot, len(g.slots), min(segmentSize, c+max(1, c/2)))
+	copy(s, g.slots)
+	g.slots = s
 }
 
 // find gives the first position whose seq is not below the given one.
@@ -118,7 +138,7 @@ func (q *queue) at(seq uint64) (segIndex int, e *slot) {
 // put adds an entry. An entry with the same seq is replaced: its message is
 // returned with whether it was in flight.
 func (q *queue) put(v *record.Queued) (old *record.Message, wasInflight bool) {
-	e := slot{msg: v.Msg, group: v.Group, seq: v.Seq, subID: v.SubID, qos: v.QoS, retain: v.Retain}
+	e := newSlot(v)
 	n := len(q.segs)
 	if n == 0 || len(q.segs[n-1].slots) == 0 || v.Seq > q.segs[n-1].last() {
 		q.push(e)
@@ -170,9 +190,7 @@ func (q *queue) grow(g *segment) *segment {
 	case c > 0 && 2*g.live <= c:
 		g.compact()
 	case c < segmentSize:
-		s := make([]slot, len(g.slots), min(segmentSize, max(1, 2*c)))
-		copy(s, g.slots)
-		g.slots = s
+		g.widen()
 	default:
 		q.segs = append(q.segs, segment{slots: pool.Get().(*[segmentSize]slot)[:0]})
 		g = &q.segs[len(q.segs)-1]
@@ -199,9 +217,7 @@ func (q *queue) insert(i int, e slot) {
 		}
 	}
 	if len(g.slots) == cap(g.slots) {
-		s := make([]slot, len(g.slots), min(segmentSize, 2*len(g.slots)))
-		copy(s, g.slots)
-		g.slots = s
+		g.widen()
 	}
 	g.slots = slices.Insert(g.slots, g.find(e.seq), e)
 	q.count(g, &e, +1)
@@ -248,7 +264,7 @@ func (q *queue) remove(seq uint64) (m *record.Message, wasInflight bool) {
 		default:
 			q.segs = slices.Delete(q.segs, i, i+1)
 		}
-	case i > 0 && i < last && cap(g.slots) > keepSlots/2 && 8*g.live <= cap(g.slots):
+	case i > 0 && i < last && cap(g.slots) > 16 && 8*g.live <= cap(g.slots):
 		// An entry that stays stuck must not hold a whole segment, of which there may
 		// be many. The first and the last segment are on their way out or to be filled.
 		g.compact()

@@ -1,11 +1,5 @@
 package memstore
 
-import (
-	"sync"
-
-	"github.com/midgemq/midge/internal/record"
-)
-
 // Stats counts what is stored.
 type Stats struct {
 	Sessions      int
@@ -40,63 +34,4 @@ func (s *Store) Stats() Stats {
 	s.retainedMu.Unlock()
 	v.Messages, v.Bytes = s.refs.sum()
 	return v
-}
-
-// refTable knows how many entries refer to each message. It exists for the
-// counts alone: memory is freed by the garbage collector. A counter inside the
-// message would be quicker, but a message is immutable once it is built.
-type refTable struct{ shards [shardCount]refShard }
-
-type refShard struct {
-	mu    sync.Mutex
-	refs  map[*record.Message]int32
-	bytes int64
-
-	_ [40]byte // a cache line for each lock
-}
-
-func (t *refTable) init() {
-	for i := range t.shards {
-		t.shards[i].refs = make(map[*record.Message]int32)
-	}
-}
-
-// shard locks the shard of m. These locks are the last in the order: taken with
-// shard and retained locks held, never the other way round.
-func (t *refTable) shard(m *record.Message) *refShard {
-	sh := &t.shards[m.Seq%shardCount]
-	sh.mu.Lock()
-	return sh
-}
-
-func (t *refTable) add(m *record.Message) {
-	sh := t.shard(m)
-	n := sh.refs[m] + 1
-	sh.refs[m] = n
-	if n == 1 {
-		sh.bytes += int64(m.Size())
-	}
-	sh.mu.Unlock()
-}
-
-func (t *refTable) drop(m *record.Message) {
-	sh := t.shard(m)
-	if n := sh.refs[m] - 1; n > 0 {
-		sh.refs[m] = n
-	} else {
-		delete(sh.refs, m)
-		sh.bytes -= int64(m.Size())
-	}
-	sh.mu.Unlock()
-}
-
-func (t *refTable) sum() (n int, bytes int64) {
-	for i := range t.shards {
-		sh := &t.shards[i]
-		sh.mu.Lock()
-		n += len(sh.refs)
-		bytes += sh.bytes
-		sh.mu.Unlock()
-	}
-	return n, bytes
 }
