@@ -3,7 +3,7 @@
 // status.
 //
 // It never speaks MQTT for the broker and holds no state of it: serve starts
-// what Env.NewServer gives it. Main is called once, from main; answers go to
+// what Env.NewServer gives it. Main is called once, from the main goroutine; answers go to
 // stdout, everything else to stderr.
 package cli
 

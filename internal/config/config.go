@@ -204,6 +204,15 @@ func (p *parser) localOnly(ports []int) {
 	}
 }
 
+// CopyReloadable takes over from new the options that take effect without a
+// restart.
+func (c *Config) CopyReloadable(new *Config) {
+	g, n := &c.Global, &new.Global
+	g.ConnectionMessages = n.ConnectionMessages
+	g.LogTypes, g.LogDest, g.LogFile, g.LogFacility = n.LogTypes, n.LogDest, n.LogFile, n.LogFacility
+	g.LogTimestamp, g.LogTimestampFormat = n.LogTimestamp, n.LogTimestampFormat
+}
+
 // Change is one option whose value differs between two configurations.
 type Change struct {
 	Option   string

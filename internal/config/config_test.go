@@ -553,6 +553,25 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+func TestCopyReloadableTakesExactlyWhatTheTableSays(t *testing.T) {
+	const changed = "connection_messages false\nlog_dest file /x\nlog_facility 3\nlog_timestamp false\nlog_timestamp_format %H\nlog_type debug\n"
+	old, now := mustLoad(t, "sys_interval 5\n"), mustLoad(t, changed+"sys_interval 6\nmax_queued_messages 7\n")
+	n := 0
+	for i := range options {
+		if options[i].Reload {
+			n++
+		}
+	}
+	if n != strings.Count(changed, "\n") {
+		t.Fatalf("%d options can be reloaded, the test has another number", n)
+	}
+	old.CopyReloadable(now)
+	want := []Change{{Option: "max_queued_messages", From: "1000", To: "7"}, {Option: "sys_interval", From: "5", To: "6"}}
+	if got := Diff(old, now); !slices.Equal(got, want) {
+		t.Errorf("differs still: %+v", got)
+	}
+}
+
 func TestDefault(t *testing.T) {
 	c := Default()
 	if !c.LocalOnly || c.MaxPacketSize != 2000000 || c.MaxInflightMessages != 20 || c.MaxQueuedMessages != 1000 || len(c.Listeners) != 2 {

@@ -60,8 +60,8 @@ type Logger struct {
 	opts    Options
 	file    *os.File
 	checked time.Time // when the file's name was looked at last
-	syslog syslogWriter
-	buf    []byte
+	syslog  syslogWriter
+	buf     []byte
 }
 
 // syslogWriter is the connection to the system's log daemon.

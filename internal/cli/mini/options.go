@@ -4,7 +4,7 @@
 //
 // It keeps one plain connection and no store: what was not acknowledged when
 // the process ends is lost. Flags of Mosquitto's tools that it does not carry
-// out are refused by name. Pub and Sub are called once, from main.
+// out are refused by name. Pub and Sub are called once, from the main goroutine.
 package mini
 
 import (
