@@ -1,6 +1,6 @@
 module github.com/midgemq/midge/test/foreign/gopaho
 
-go 1.26.8
+go 1.26
 
 require (
 	github.com/eclipse/paho.golang v0.23.0

@@ -76,7 +76,12 @@ func (c *v3client) subscribe(r *request) error {
 	if err := wait(t); err != nil {
 		return err
 	}
-	emit(event{Ev: "subscribed", C: r.C, Codes: []int{int(t.Result()[r.Topic])}})
+	// One entry, whose key is the filter without $share and group.
+	e := event{Ev: "subscribed", C: r.C}
+	for _, code := range t.Result() {
+		e.Codes = append(e.Codes, int(code))
+	}
+	emit(e)
 	return nil
 }
 

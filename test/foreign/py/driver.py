@@ -79,7 +79,7 @@ class Client:
             args["callback_api_version"] = mqtt.CallbackAPIVersion.VERSION1
         c = self.c = mqtt.Client(**args)
         c.max_inflight_messages_set(req.get("window") or 20)
-        c.reconnect_delay_set(min_delay=1, max_delay=1)
+        c.reconnect_delay_set(min_delay=0.05, max_delay=0.05)
         c.on_connect = self.on_connect
         c.on_disconnect = self.on_disconnect
         c.on_message = self.on_message
