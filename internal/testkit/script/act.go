@@ -46,6 +46,12 @@ func (r *runner) clientStmt(words []word, after []*stmt) error {
 	case "halfclose":
 		r.log("%s halfclose", c.name)
 		return c.pipe.CloseWrite()
+	case "stall", "unstall":
+		r.log("%s %s", c.name, verb)
+		if p, ok := c.pipe.(target.Staller); ok {
+			p.Stall(verb == "stall")
+		}
+		return nil
 	case "chunk":
 		if len(args) != 1 {
 			return fmt.Errorf("chunk wants a number of bytes")

@@ -109,7 +109,7 @@ func (s *Script) checkLoop(e *env, st *stmt, versions map[string]byte) error {
 
 func (s *Script) checkVerb(e *env, name, verb string, args []word, v byte, versions map[string]byte) error {
 	switch verb {
-	case "drop", "cut", "halfclose":
+	case "drop", "cut", "halfclose", "stall", "unstall":
 		if len(args) > 0 {
 			return fmt.Errorf("%s takes nothing behind it", verb)
 		}

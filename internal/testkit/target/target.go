@@ -58,6 +58,13 @@ type Restarter interface {
 	Restart() error
 }
 
+// Staller is the optional ability of a Pipe to take nothing from the broker for a
+// while, as a client does that does not read. Pipes over a network need none: a
+// script that expects nothing reads nothing.
+type Staller interface {
+	Stall(on bool)
+}
+
 // Factory starts a fresh broker for one script.
 type Factory func(Config) (Target, error)
 
