@@ -80,6 +80,9 @@ type Options struct {
 	NoWildcards, NoShared, NoSubscriptionIDs bool
 	// ResponseInfo is given to clients that request response information.
 	ResponseInfo string
+	// ConnectionsPerLoop is how many connections open before a further event loop
+	// takes its share; 0: 256.
+	ConnectionsPerLoop int
 	// Store keeps sessions and messages; nil: in memory. The broker closes it.
 	Store store.Store
 }
@@ -160,6 +163,9 @@ func New(o Options) (*Broker, error) {
 	if o.Logger == nil {
 		o.Logger = logging.Discard()
 	}
+	if o.ConnectionsPerLoop == 0 {
+		o.ConnectionsPerLoop = loop.ConnectionsPerLoop
+	}
 	b := &Broker{opts: o, cfg: o.Config, log: o.Logger, store: o.Store, clock: loop.NewClock(), started: time.Now()}
 	if b.store == nil {
 		b.mem = memstore.New()
@@ -171,7 +177,7 @@ func New(o Options) (*Broker, error) {
 		n = runtime.GOMAXPROCS(0)
 	}
 	var err error
-	if b.engine, err = loop.New(b.hub, b.clock, n, o.Config.GlobalMaxConnections); err != nil {
+	if b.engine, err = loop.New(b.hub, b.clock, n, o.Config.GlobalMaxConnections, o.ConnectionsPerLoop); err != nil {
 		return nil, fmt.Errorf("start event loops: %w", err)
 	}
 	if err := b.hub.Restore(b.clock.Now()); err != nil {
@@ -258,7 +264,6 @@ func (b *Broker) Close(ctx context.Context) error {
 		return nil
 	}
 	b.closed = true
-	bound := b.bound
 	b.mu.Unlock()
 	b.log.PublishTo(nil)
 	b.stop()
@@ -267,7 +272,6 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.onAll(ctx, func(sh *hub.Shard) { sh.PublishWills() })
 	b.onAll(ctx, func(sh *hub.Shard) {}) // wills for other loops have arrived
 	b.onAll(ctx, func(sh *hub.Shard) { sh.KickAll(mqtt.ServerShuttingDown) })
-	_ = bound
 	deadline := time.Now().Add(stopWait)
 	for b.engine.Open() > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
 		time.Sleep(5 * time.Millisecond)

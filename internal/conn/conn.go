@@ -125,6 +125,9 @@ type Conn struct {
 	blocked bool // the socket took less than it was given
 	paused  bool
 	poked   bool // paused by its own full output
+	// overlong: the length of the packet at hand was not written in the shortest
+	// form, which 5.0 forbids and CONNECT alone cannot know in time.
+	overlong bool
 }
 
 // ext is what only some MQTT 5 connections need.
@@ -308,6 +311,7 @@ func (c *Conn) frame(b []byte) int {
 		return 0
 	}
 	size := n + rem
+	c.overlong = n != 1+packet.VarintSize(uint32(rem))
 	if c.state == stConnect && packet.Type(first>>4) != packet.CONNECT {
 		c.notConnect(first)
 		return 0

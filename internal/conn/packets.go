@@ -190,6 +190,10 @@ func (c *Conn) connect(first byte, body []byte) {
 		return
 	}
 	c.version = p.Version
+	if c.overlong && p.Version == mqtt.V5 {
+		c.refuse(&hub.End{Code: mqtt.MalformedPacket, Reason: logging.ReasonMalformed, Text: "Remaining Length is not in its shortest form"}, mqtt.V5)
+		return
+	}
 	a, end := sh.Negotiate(c.listener, &p, c.addr)
 	if end != nil {
 		c.refuse(end, p.ReplyVersion())

@@ -17,10 +17,9 @@ import (
 	"github.com/midgemq/midge/internal/transport"
 )
 
-// connectionsPerLoop is how many connections open before a further loop takes
-// its share: one loop that is not saturated needs less CPU per message than two
-// (docs/decisions/0004-loops.md).
-const connectionsPerLoop = 256
+// ConnectionsPerLoop is how many connections open before a further loop takes
+// its share: one loop that is not saturated needs less CPU per message than two.
+const ConnectionsPerLoop = 256
 
 // Clock reads the broker's monotonic time line. The zero instant means "none"
 // everywhere, so it starts later.
@@ -54,15 +53,16 @@ type Engine struct {
 	clock *Clock
 	loops []*Loop
 	limit int // global_max_connections, 0: none
+	share int // connections before a further loop takes part
 
 	open atomic.Int64
 	wg   sync.WaitGroup
 }
 
 // New makes n loops and their shards. globalLimit bounds open connections over
-// all listeners, 0: none.
-func New(h *hub.Hub, clock *Clock, n, globalLimit int) (*Engine, error) {
-	e := &Engine{hub: h, clock: clock, limit: globalLimit}
+// all listeners, 0: none; share is usually ConnectionsPerLoop.
+func New(h *hub.Hub, clock *Clock, n, globalLimit, share int) (*Engine, error) {
+	e := &Engine{hub: h, clock: clock, limit: globalLimit, share: share}
 	for range n {
 		l, err := newLoop(e)
 		if err != nil {
@@ -107,7 +107,7 @@ func (e *Engine) Close() {
 // pick chooses the loop of a new connection.
 func (e *Engine) pick() *Loop {
 	n := e.open.Load()
-	active := min(len(e.loops), 1+int(n)/connectionsPerLoop)
+	active := min(len(e.loops), 1+int(n)/e.share)
 	best := e.loops[0]
 	for _, l := range e.loops[1:active] {
 		if l.count.Load() < best.count.Load() {

@@ -44,6 +44,7 @@ type Loop struct {
 	socks     []*sock // by descriptor
 	listeners map[int]*Bound
 	dirty     []*sock
+	moves     []func()
 	events    []syscall.EpollEvent
 	buf       []byte
 	iov       []syscall.Iovec
@@ -210,6 +211,11 @@ func (l *Loop) flush() {
 	}
 	l.dirty = l.dirty[:0]
 	l.shard.End()
+	for i, move := range l.moves {
+		l.moves[i] = nil
+		move()
+	}
+	l.moves = l.moves[:0]
 }
 
 func (l *Loop) event(ev *syscall.EpollEvent) {
@@ -434,14 +440,17 @@ func (s *sock) Close() {
 	l.engine.open.Add(-1)
 }
 
-// Move implements conn.Socket.
+// Move implements conn.Socket. The hand-over waits for the end of the batch: the
+// connection is in the middle of a step, and after it nothing here may touch it.
 func (s *sock) Move(to *hub.Shard, then func(*conn.Env)) {
-	from := s.loop
-	for i, d := range from.dirty {
-		if d == s {
-			from.dirty[i] = nil
-		}
+	s.loop.moves = append(s.loop.moves, func() { s.move(to, then) })
+}
+
+func (s *sock) move(to *hub.Shard, then func(*conn.Env)) {
+	if s.fd < 0 {
+		return
 	}
+	from := s.loop
 	_ = from.ctl(syscall.EPOLL_CTL_DEL, int(s.fd), 0)
 	from.socks[s.fd] = nil
 	from.count.Add(-1)
@@ -457,6 +466,5 @@ func (s *sock) Move(to *hub.Shard, then func(*conn.Env)) {
 	})
 	if !ok {
 		_ = syscall.Close(int(s.fd))
-		s.fd = -1
 	}
 }

@@ -41,6 +41,7 @@ type Loop struct {
 	socks     map[*sock]struct{}
 	listeners []*Bound
 	dirty     []*sock
+	moves     []func()
 	accepting sync.WaitGroup
 	carrying  sync.WaitGroup
 
@@ -215,6 +216,11 @@ func (l *Loop) run() {
 		clear(l.dirty)
 		l.dirty = l.dirty[:0]
 		sh.End()
+		for i, move := range l.moves {
+			l.moves[i] = nil
+			move()
+		}
+		l.moves = l.moves[:0]
 		d := time.Hour
 		if at, ok := sh.NextTimer(); ok {
 			d = max(time.Duration(at-l.engine.clock.Now()), time.Millisecond)
@@ -417,14 +423,18 @@ func (s *sock) end() {
 	}
 }
 
-// Move implements conn.Socket.
+// Move implements conn.Socket. The hand-over waits for the end of the batch: the
+// connection is in the middle of a step, and after it nothing here may touch it.
 func (s *sock) Move(to *hub.Shard, then func(*conn.Env)) {
-	from := s.loop.Load()
-	for i, d := range from.dirty {
-		if d == s {
-			from.dirty[i] = nil
-		}
+	l := s.loop.Load()
+	l.moves = append(l.moves, func() { s.move(to, then) })
+}
+
+func (s *sock) move(to *hub.Shard, then func(*conn.Env)) {
+	if s.closed {
+		return
 	}
+	from := s.loop.Load()
 	delete(from.socks, s)
 	from.count.Add(-1)
 	target := from.engine.loops[to.ID]
