@@ -28,14 +28,14 @@ func dialSyslog(facility int) (syslogWriter, error) {
 }
 
 func (s syslogConn) write(priority int, line string) error {
-	switch syslog.Priority(priority) {
-	case syslog.LOG_ERR:
+	switch priority {
+	case int(syslog.LOG_ERR):
 		return s.w.Err(line)
-	case syslog.LOG_WARNING:
+	case int(syslog.LOG_WARNING):
 		return s.w.Warning(line)
-	case syslog.LOG_NOTICE:
+	case int(syslog.LOG_NOTICE):
 		return s.w.Notice(line)
-	case syslog.LOG_DEBUG:
+	case int(syslog.LOG_DEBUG):
 		return s.w.Debug(line)
 	}
 	return s.w.Info(line)

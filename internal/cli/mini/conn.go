@@ -259,7 +259,7 @@ func (c *conn) untilPing(now time.Time) time.Duration {
 }
 
 // errKeepAlive says that a PINGREQ was not answered within the keep-alive.
-var errKeepAlive = errors.New("Keepalive exceeded")
+var errKeepAlive = errors.New("keepalive exceeded")
 
 // keepPing sends PINGREQ when it is time for it.
 func (c *conn) keepPing(now time.Time) error {

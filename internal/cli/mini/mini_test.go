@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -553,7 +554,7 @@ func TestKeepAlive(t *testing.T) {
 	if err := c.keepPing(base.Add(19 * time.Second)); err != nil {
 		t.Error(err)
 	}
-	if err := c.keepPing(base.Add(20 * time.Second)); err != errKeepAlive || lostStatus(err) != 19 {
+	if err := c.keepPing(base.Add(20 * time.Second)); !errors.Is(err, errKeepAlive) || lostStatus(err) != 19 {
 		t.Errorf("unanswered ping: %v", err)
 	}
 	mine.Close()

@@ -92,7 +92,8 @@ type options struct {
 	showVersion bool
 }
 
-// usageError is a wrong flag; the text ends the way Mosquitto's does.
+// usageError is a fault of the user's with the text that the tools of Mosquitto
+// print for it, behind "Error: ".
 type usageError string
 
 func (e usageError) Error() string { return "Error: " + string(e) }

@@ -78,7 +78,7 @@ func (p *publisher) openSource() (func() ([]byte, error), error) {
 		if payload, err = readPayload(p.env.Stdin); err != nil {
 			err = fmt.Errorf("Error loading input from stdin: %w", err)
 		} else if len(payload) == 0 {
-			err = errors.New("Error: Zero length input.")
+			err = usageError("Zero length input.")
 		}
 	case fromNull, fromNowhere:
 	}
@@ -109,7 +109,7 @@ func readPayload(r io.Reader) ([]byte, error) {
 func readPayloadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("Error: Unable to open file \"%s\".\nError loading input file \"%s\".", path, path)
+		return nil, usagef("Unable to open file \"%s\".\nError loading input file \"%s\".", path, path)
 	}
 	defer f.Close()
 	b, err := readPayload(f)
@@ -225,7 +225,7 @@ func (p *publisher) finish() (int, bool) {
 func (p *publisher) message(m message) (status int, done bool) {
 	if m.err != nil {
 		p.ended = true
-		if m.err != errDone {
+		if !errors.Is(m.err, errDone) {
 			complain(p.env, p.o, m.err.Error())
 			p.conn.disconnect(mqtt.Success)
 			return exitFailed, true

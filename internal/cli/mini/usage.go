@@ -1,6 +1,7 @@
 package mini
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -71,7 +72,7 @@ func begin(e *Env, tool int, args []string) (o *options, status int, done bool) 
 	}
 	o, err := parse(tool, args)
 	switch {
-	case err == errIncomplete:
+	case errors.Is(err, errIncomplete):
 		fmt.Fprintln(e.Stderr, err)
 		usage(e.Stderr, e)
 		return nil, exitFailed, true
