@@ -55,9 +55,10 @@ type entry[T any] struct {
 // messages in the order they were first sent. T is what the owner needs to send
 // the message again. The zero value has no window; call Reset first.
 type Sender[T any] struct {
-	entries []entry[T]
+	entries []entry[T] // those before head are finished
 	head    int
-	dead    int
+	dead    int // finished ones behind head
+	hint    int // where the next acknowledgement is expected, if they come in order
 	ids     IDSet
 	lastID  uint16
 	window  int
@@ -95,16 +96,8 @@ func (s *Sender[T]) Start(st State, v T) (id uint16, ok bool) {
 	if s.ids.n >= 65535 {
 		return 0, false
 	}
-	id = s.lastID
-	for {
-		id++
-		if id == 0 {
-			id = 1
-		}
-		if s.ids.Add(id) {
-			break
-		}
-	}
+	id = s.ids.nextFree(s.lastID)
+	s.ids.Add(id)
 	s.lastID = id
 	s.push(entry[T]{v: v, id: id, state: st, counted: st != Reserved, sent: true})
 	return id, true
@@ -127,11 +120,17 @@ func (s *Sender[T]) push(e entry[T]) {
 	if e.counted {
 		s.used++
 	}
-	if s.head > 0 && len(s.entries) == cap(s.entries) {
+	// Compaction must free half of the room: for less, a long window would be
+	// copied again and again.
+	if n := len(s.entries); n == cap(s.entries) && s.head+s.dead > n/2 {
 		s.compact()
 	}
 	s.entries = append(s.entries, e)
 }
+
+// keepEntries is up to which capacity entries are kept once most are finished;
+// a session that once had 65,535 in flight must not hold megabytes for ever.
+const keepEntries = 1024
 
 // compact drops finished entries; order is kept.
 func (s *Sender[T]) compact() {
@@ -144,6 +143,9 @@ func (s *Sender[T]) compact() {
 	}
 	clear(s.entries[k:])
 	s.entries, s.head, s.dead = s.entries[:k], 0, 0
+	if c := cap(s.entries); c > keepEntries && k < c/8 {
+		s.entries = append(make([]entry[T], 0, c/4), s.entries...)
+	}
 }
 
 func (s *Sender[T]) find(id uint16) *entry[T] {
@@ -152,16 +154,25 @@ func (s *Sender[T]) find(id uint16) *entry[T] {
 		return nil
 	}
 	// Identifiers are handed out in sequence, so the distance to the oldest is
-	// the index, unless some were skipped or finished entries were dropped.
+	// the index, unless some were skipped or finished entries were dropped. Then
+	// the one behind the last acknowledged is the best guess.
 	if g := int(id - live[0].id); g < len(live) && live[g].id == id && live[g].state != done {
+		s.hint = s.head + g + 1
+		return &live[g]
+	}
+	if g := s.hint - s.head; g >= 0 && g < len(live) && live[g].id == id && live[g].state != done {
+		s.hint++
 		return &live[g]
 	}
 	if !s.ids.Has(id) {
 		return nil
 	}
-	for i := range live {
-		if live[i].id == id && live[i].state != done {
-			return &live[i]
+	// From the end: what is stuck gathers at the front, and a peer of MQTT 3.1.1
+	// that never sends PUBCOMP lets 65,535 gather.
+	for g := len(live) - 1; g >= 0; g-- {
+		if live[g].id == id && live[g].state != done {
+			s.hint = s.head + g + 1
+			return &live[g]
 		}
 	}
 	return nil
@@ -187,6 +198,9 @@ func (s *Sender[T]) finish(e *entry[T]) {
 	switch {
 	case s.head == len(s.entries):
 		s.entries, s.head, s.dead = s.entries[:0], 0, 0
+		if cap(s.entries) > keepEntries {
+			s.entries = nil
+		}
 	case s.dead > 64 && s.dead > (len(s.entries)-s.head)/2:
 		s.compact()
 	}
@@ -224,6 +238,7 @@ func (s *Sender[T]) Pubrec(id uint16, refused bool) (v T, r Result) {
 	v = e.v
 	switch {
 	case e.state == AwaitPubcomp:
+		e.sent = true // the PUBREL that the owner sends now
 		return v, Repeated
 	case e.state != AwaitPubrec:
 		return v, Wrong
@@ -231,7 +246,7 @@ func (s *Sender[T]) Pubrec(id uint16, refused bool) (v T, r Result) {
 		s.finish(e)
 		return v, Finished
 	}
-	e.state = AwaitPubcomp
+	e.state, e.sent = AwaitPubcomp, true
 	if s.releaseOnPubrec {
 		s.release(e)
 	}

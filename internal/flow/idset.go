@@ -31,6 +31,32 @@ func (s *IDSet) Has(id uint16) bool {
 	return false
 }
 
+// nextFree gives the first identifier behind after that is not in the set, going
+// round at 65535 and never 0. The set must not be full.
+func (s *IDSet) nextFree(after uint16) uint16 {
+	id := after + 1
+	if s.bits == nil {
+		for id == 0 || s.Has(id) {
+			id++
+		}
+		return id
+	}
+	// By words: with nearly all identifiers in use a search one by one would take
+	// as long as it takes to send many messages.
+	w := int(id >> 6)
+	free := ^s.bits[w] &^ (1<<(id&63) - 1)
+	for {
+		if w == 0 {
+			free &^= 1
+		}
+		if free != 0 {
+			return uint16(w<<6 + bits.TrailingZeros64(free))
+		}
+		w = (w + 1) & 1023
+		free = ^s.bits[w]
+	}
+}
+
 // Add puts id into the set and reports whether it was new.
 func (s *IDSet) Add(id uint16) bool {
 	if s.Has(id) {
