@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	targetFlag = flag.String("target", "", "comma-separated targets to run: sim, tcp, mosquitto; empty for all of midge's own")
+	targetFlag = flag.String("target", "", "comma-separated targets to run: sim, tcp, ws, mosquitto; empty for all of midge's own")
 	waitFlag   = flag.Duration("wait", 0, "how long an expected packet may take")
 )
 
@@ -57,13 +57,14 @@ func TestScriptsParse(t *testing.T) {
 }
 
 // TestScripts runs every script that names a wanted target, once for each of its
-// protocol versions, as file/section/version/target.
+// protocol versions, as file/section/version/target. Asked for by the flag,
+// WebSocket runs everything that tcp does: the transport makes no difference.
 func TestScripts(t *testing.T) {
 	wanted := targetNames(t)
 	for _, s := range load(t) {
 		file := strings.TrimSuffix(s.File, ".txt")
 		for _, name := range wanted {
-			if !s.Has(name) {
+			if !s.Has(name) && !(name == "ws" && *targetFlag != "" && s.Has("tcp")) {
 				continue
 			}
 			for _, v := range s.Versions {
@@ -114,5 +115,6 @@ func targetNames(t *testing.T) []string {
 var factories = map[string]target.Factory{
 	"sim":       newSim,
 	"tcp":       newTCP,
+	"ws":        newWebSocket,
 	"mosquitto": target.Mosquitto,
 }

@@ -60,16 +60,26 @@ func options(cfg target.Config, port int) (broker.Options, *testAuth, error) {
 	return o, a, nil
 }
 
-// tcpTarget is the whole broker in this process, reached over loopback.
+// tcpTarget is the whole broker in this process, reached over loopback, plain or
+// by WebSocket.
 type tcpTarget struct {
 	opts  broker.Options
 	auth  *testAuth
 	store *memstore.Store
 	b     *broker.Broker
+	name  string
 	addr  string
 }
 
-func newTCP(cfg target.Config) (target.Target, error) {
+func newTCP(cfg target.Config) (target.Target, error) { return newNetwork("tcp", cfg) }
+
+// newWebSocket is the same broker behind a WebSocket listener.
+func newWebSocket(cfg target.Config) (target.Target, error) {
+	cfg.Lines = append([]string{"protocol websockets"}, cfg.Lines...)
+	return newNetwork("ws", cfg)
+}
+
+func newNetwork(name string, cfg target.Config) (target.Target, error) {
 	port, err := target.FreePort()
 	if err != nil {
 		return nil, err
@@ -78,7 +88,7 @@ func newTCP(cfg target.Config) (target.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tcpTarget{opts: o, auth: a, store: memstore.New()}
+	t := &tcpTarget{opts: o, auth: a, store: memstore.New(), name: name}
 	return t, t.start()
 }
 
@@ -96,9 +106,15 @@ func (t *tcpTarget) start() error {
 	return nil
 }
 
-func (t *tcpTarget) Name() string               { return "tcp" }
-func (t *tcpTarget) Synchronous() bool          { return false }
-func (t *tcpTarget) Open() (target.Pipe, error) { return target.DialTCP(t.addr) }
+func (t *tcpTarget) Name() string      { return t.name }
+func (t *tcpTarget) Synchronous() bool { return false }
+
+func (t *tcpTarget) Open() (target.Pipe, error) {
+	if t.name == "ws" {
+		return target.DialWebSocket(t.addr)
+	}
+	return target.DialTCP(t.addr)
+}
 
 func (t *tcpTarget) Advance(d time.Duration) error {
 	t.b.AdvanceForTest(d)

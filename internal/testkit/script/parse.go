@@ -23,7 +23,7 @@ type Script struct {
 	About      string
 	Covers     []string // statement tags such as 5:3.3.1-9 or E110
 	Versions   []byte   // protocol levels it is run for
-	Targets    []string // sim, tcp, mosquitto
+	Targets    []string // sim, tcp, ws, mosquitto
 	Config     []string // mosquitto.conf lines, and test_auth lines
 	Watch      bool     // a watcher on '#' must see only what the script expects
 	Epilogue   bool     // leftovers and the broker's health are checked at the end
@@ -213,8 +213,8 @@ func (s *Script) header(key, value string) error {
 	case "targets":
 		s.Targets = fields
 		for _, f := range fields {
-			if f != "sim" && f != "tcp" && f != "mosquitto" {
-				return fmt.Errorf("targets: %q is not sim, tcp or mosquitto", f)
+			if f != "sim" && f != "tcp" && f != "ws" && f != "mosquitto" {
+				return fmt.Errorf("targets: %q is not sim, tcp, ws or mosquitto", f)
 			}
 		}
 	case "config":
