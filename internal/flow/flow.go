@@ -57,8 +57,8 @@ type entry[T any] struct {
 type Sender[T any] struct {
 	entries []entry[T] // those before head are finished
 	head    int
-	dead    int // finished ones behind head
-	hint    int // where the next acknowledgement is expected, if they come in order
+	dead    int    // finished ones behind head
+	next    [2]int // where find expects the next PUBACK or PUBREC, and PUBCOMP
 	ids     IDSet
 	lastID  uint16
 	window  int
@@ -148,7 +148,14 @@ func (s *Sender[T]) compact() {
 	}
 }
 
-func (s *Sender[T]) find(id uint16) *entry[T] {
+// find gives the exchange of an identifier, nil for none. The two kinds of
+// acknowledgement each come mostly in order, but not together: PUBCOMPs trail
+// the PUBRECs by up to a window.
+func (s *Sender[T]) find(id uint16, pubcomp bool) *entry[T] {
+	next := &s.next[0]
+	if pubcomp {
+		next = &s.next[1]
+	}
 	live := s.entries[s.head:]
 	if len(live) == 0 {
 		return nil
@@ -156,26 +163,21 @@ func (s *Sender[T]) find(id uint16) *entry[T] {
 	// Identifiers are handed out in sequence, so the distance to the oldest is
 	// the index, unless some were skipped or finished entries were dropped. Then
 	// the one behind the last acknowledged is the best guess.
-	if g := int(id - live[0].id); g < len(live) && live[g].id == id && live[g].state != done {
-		s.hint = s.head + g + 1
-		return &live[g]
+	g := int(id - live[0].id)
+	if g >= len(live) || live[g].id != id || live[g].state == done {
+		g = *next - s.head
 	}
-	if g := s.hint - s.head; g >= 0 && g < len(live) && live[g].id == id && live[g].state != done {
-		s.hint++
-		return &live[g]
-	}
-	if !s.ids.Has(id) {
-		return nil
-	}
-	// From the end: what is stuck gathers at the front, and a peer of MQTT 3.1.1
-	// that never sends PUBCOMP lets 65,535 gather.
-	for g := len(live) - 1; g >= 0; g-- {
-		if live[g].id == id && live[g].state != done {
-			s.hint = s.head + g + 1
-			return &live[g]
+	if g < 0 || g >= len(live) || live[g].id != id || live[g].state == done {
+		if !s.ids.Has(id) {
+			return nil
+		}
+		// From the end: what is stuck gathers at the front, and a peer of MQTT 3.1.1
+		// that never sends PUBCOMP lets 65,535 gather.
+		for g = len(live) - 1; live[g].id != id || live[g].state == done; g-- {
 		}
 	}
-	return nil
+	*next = s.head + g + 1
+	return &live[g]
 }
 
 func (s *Sender[T]) release(e *entry[T]) {
@@ -216,7 +218,7 @@ func (s *Sender[T]) Pubcomp(id uint16) (v T, r Result) { return s.end(id, AwaitP
 func (s *Sender[T]) Release(id uint16) (v T, r Result) { return s.end(id, Reserved) }
 
 func (s *Sender[T]) end(id uint16, want State) (v T, r Result) {
-	e := s.find(id)
+	e := s.find(id, want == AwaitPubcomp)
 	if e == nil {
 		return v, Unknown
 	}
@@ -231,7 +233,7 @@ func (s *Sender[T]) end(id uint16, want State) (v T, r Result) {
 // Pubrec takes a PUBREC. A refusal (reason 0x80 and above) ends the exchange:
 // no PUBREL, never sent again [MQTT-4.3.3-4] [MQTT-4.4.0-2].
 func (s *Sender[T]) Pubrec(id uint16, refused bool) (v T, r Result) {
-	e := s.find(id)
+	e := s.find(id, false)
 	if e == nil {
 		return v, Unknown
 	}
