@@ -209,6 +209,56 @@ func zeroKeysFrom(a [innerMax - 1]string, n int) [innerMax - 1]string {
 	return a
 }
 
+// A visit that was complete stays so, whatever is set later.
+func TestCursorEnds(t *testing.T) {
+	for name, end := range map[string]struct {
+		filter string
+		topics []string
+	}{
+		"empty index":        {"#", nil},
+		"last entry":         {"#", []string{"a"}},
+		"nothing behind":     {"a", []string{"a", "b"}},
+		"no entry to go to":  {"b/+/x", []string{"b/1/y"}},
+		"nothing so far":     {"z", []string{"a"}},
+		"no text can follow": {"a/b", []string{"a/c", "a/d"}},
+	} {
+		index := NewRetained[int]()
+		for _, topic := range end.topics {
+			index.Set(topic, 1, 1)
+		}
+		c := index.Cursor(end.filter, 9)
+		collect(c, 5)
+		for _, topic := range []string{"a", "a/b", "b/2/x", "z", "zz"} {
+			index.Set(topic, 1, 1)
+		}
+		if got := collect(c, 5); len(got) != 0 {
+			t.Errorf("%s: filter %q visited %q after its end", name, end.filter, got)
+		}
+	}
+}
+
+// How full the leaves are decides what a topic costs.
+func TestLeavesAreFull(t *testing.T) {
+	const n = 20000
+	order := rand.New(rand.NewPCG(6, 6)).Perm(n)
+	for name, want := range map[string]float64{"in order": 0.98, "at random": 0.62} {
+		tree := &NewRetained[int]().tree
+		for i := range n {
+			if name == "at random" {
+				i = order[i]
+			}
+			tree.set(entry[int]{topic: fmt.Sprintf("t/%06d", i)})
+		}
+		leaves := 0
+		for l := tree.seek("", nil); l != nil; l = l.next {
+			leaves++
+		}
+		if fill := float64(n) / float64(leaves*leafMax); fill < want {
+			t.Errorf("%s: leaves are %.2f full, want %.2f", name, fill, want)
+		}
+	}
+}
+
 // check walks the B+ tree and holds its rules.
 func (t *btree[M]) check(tb testing.TB) {
 	tb.Helper()
