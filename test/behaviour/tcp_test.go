@@ -2,11 +2,13 @@ package behaviour
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/midgemq/midge/broker"
@@ -79,17 +81,26 @@ func newWebSocket(cfg target.Config) (target.Target, error) {
 	return newNetwork("ws", cfg)
 }
 
+// newNetwork tries again when another process took the free port first.
 func newNetwork(name string, cfg target.Config) (target.Target, error) {
-	port, err := target.FreePort()
-	if err != nil {
-		return nil, err
+	for try := 0; ; try++ {
+		port, err := target.FreePort()
+		if err != nil {
+			return nil, err
+		}
+		o, a, err := options(cfg, port)
+		if err != nil {
+			return nil, err
+		}
+		t := &tcpTarget{opts: o, auth: a, store: memstore.New(), name: name}
+		err = t.start()
+		if err == nil {
+			return t, nil
+		}
+		if try == 5 || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
 	}
-	o, a, err := options(cfg, port)
-	if err != nil {
-		return nil, err
-	}
-	t := &tcpTarget{opts: o, auth: a, store: memstore.New(), name: name}
-	return t, t.start()
 }
 
 func (t *tcpTarget) start() error {

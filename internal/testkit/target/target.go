@@ -7,10 +7,9 @@ package target
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"strings"
+	"syscall"
 	"time"
 )
 
@@ -119,7 +118,7 @@ func (p *TCPPipe) Recv(wait time.Duration) ([]byte, error) {
 	switch {
 	case errors.As(err, &ne) && ne.Timeout():
 		return nil, ErrQuiet
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), strings.Contains(fmt.Sprint(err), "reset by peer"):
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET):
 		return nil, io.EOF
 	}
 	return nil, err
