@@ -117,7 +117,7 @@ func TestExactPathWinsOverFamily(t *testing.T) {
 }
 
 func TestCheckSizesCanFail(t *testing.T) {
-	lim := Limits{File: 8, Func: 3, Interface: 2, Package: 12, Share: 50, ShareFrom: 9}
+	lim := Limits{File: 8, Func: 3, Interface: 2, Package: 12}
 	filler := []string{"z/z.go", "package z\n" + strings.Repeat("\n", 7)}
 	tests := []struct{ name, file, src, path, want string }{
 		{"small", "a/a.go", "package a\n\nfunc f() {\n}\n", "", ""},
@@ -140,10 +140,6 @@ func TestCheckSizesCanFail(t *testing.T) {
 		tree := fixture(t, append(filler, "a/a.go", nine, "a/b.go", nine)...)
 		expect(t, CheckSizes(tree, lim, nil), "a", "package has 14 lines, the cap is 12")
 		expect(t, CheckSizes(tree, lim, map[string]string{"package:a": "reason"}), "", "")
-	})
-	t.Run("large share", func(t *testing.T) {
-		tree := fixture(t, "a/a.go", nine, "a/b.go", "package a\n\n\n\n", "z/z.go", "package z\n")
-		expect(t, CheckSizes(tree, lim, nil), "a", "package has 11 of 12 lines")
 	})
 	t.Run("needless excuse", func(t *testing.T) {
 		tree := fixture(t, filler...)
