@@ -86,7 +86,8 @@ func goBuild(dir, output string, args ...string) error {
 
 // broker is a broker process of one test.
 type broker struct {
-	tcp, ws int // ports
+	tcp, ws int    // ports
+	control string // control socket, of midge only
 	dir     string
 	cmd     *exec.Cmd
 }
@@ -99,6 +100,16 @@ var running = regexp.MustCompile(`version .* running`)
 func startBroker(t *testing.T, config ...string) *broker {
 	t.Helper()
 	b := &broker{dir: t.TempDir()}
+	if isMidge {
+		// A short path: a Unix socket's has at most 107 bytes.
+		dir, err := os.MkdirTemp("", "midge-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		b.control = filepath.Join(dir, "control")
+		config = append(config, "control_socket "+b.control)
+	}
 	b.tcp, b.ws = freePort(t), freePort(t)
 	lines := []string{
 		"allow_anonymous true",

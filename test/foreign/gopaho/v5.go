@@ -98,12 +98,8 @@ func (c *v5client) watch(cli *paho.Client, lost <-chan event) {
 	if ending {
 		return
 	}
-	e := event{Ev: "lost", C: c.req.C}
-	select {
-	case e = <-lost:
-	default:
-	}
-	emit(e)
+	// The library calls back from goroutines of its own, possibly later.
+	emit(<-lost)
 	if !c.req.Reconnect {
 		return
 	}
