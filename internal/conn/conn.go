@@ -307,12 +307,14 @@ func (c *Conn) frame(b []byte) int {
 		return 0
 	}
 	if n == 0 {
-		c.checkFirst(first, b)
+		if c.state == stConnect && packet.Type(b[0]>>4) != packet.CONNECT {
+			c.notConnect(b[0]) // before more has come
+		}
 		return 0
 	}
 	size := n + rem
 	c.overlong = n != 1+packet.VarintSize(uint32(rem))
-	if c.state == stConnect && packet.Type(first>>4) != packet.CONNECT {
+	if c.state == stConnect && (packet.Type(first>>4) != packet.CONNECT || looksLikeTLS(b)) {
 		c.notConnect(first)
 		return 0
 	}
@@ -336,16 +338,15 @@ func (c *Conn) frame(b []byte) int {
 	return size
 }
 
-// checkFirst judges the first byte of a connection before more has come.
-func (c *Conn) checkFirst(_ byte, b []byte) {
-	if c.state == stConnect && len(b) > 0 && packet.Type(b[0]>>4) != packet.CONNECT {
-		c.notConnect(b[0])
-	}
-}
+// looksLikeTLS tells a TLS record with a handshake from a CONNECT, whose type
+// shares its first four bits: no CONNECT has a length of three.
+func looksLikeTLS(b []byte) bool { return len(b) >= 3 && b[0] == tlsHandshake && b[1] == 3 && b[2] <= 4 }
+
+const tlsHandshake = 0x16
 
 func (c *Conn) notConnect(first byte) {
 	log := c.env.Shard.Hub.Log
-	if first == 0x16 {
+	if first == tlsHandshake {
 		log.LooksLikeTLS(c.addr)
 	} else {
 		log.ProtocolErrorf(c.addr, "First packet not CONNECT (%02X)", first)
