@@ -340,7 +340,9 @@ func (c *Conn) frame(b []byte) int {
 
 // looksLikeTLS tells a TLS record with a handshake from a CONNECT, whose type
 // shares its first four bits: no CONNECT has a length of three.
-func looksLikeTLS(b []byte) bool { return len(b) >= 3 && b[0] == tlsHandshake && b[1] == 3 && b[2] <= 4 }
+func looksLikeTLS(b []byte) bool {
+	return len(b) >= 3 && b[0] == tlsHandshake && b[1] == 3 && b[2] <= 4
+}
 
 const tlsHandshake = 0x16
 
