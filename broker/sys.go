@@ -194,14 +194,14 @@ func (b *Broker) describe(s hub.Snapshot) admin.Client {
 }
 
 // Disconnect implements admin.Broker.
-func (f *adminFace) Disconnect(ctx context.Context, id string, code mqtt.ReasonCode) error {
+func (f *adminFace) Disconnect(ctx context.Context, id string, code mqtt.ReasonCode, reference string) error {
 	b := (*Broker)(f)
 	c := b.hub.Find(id)
 	if c == nil {
 		return admin.ErrNoClient
 	}
 	done := make(chan bool, 1)
-	if !c.Shard().Post(func() { done <- c.Disconnect(code) }) {
+	if !c.Shard().Post(func() { done <- c.Disconnect(code, reference) }) {
 		return errClosed
 	}
 	select {

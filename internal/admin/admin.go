@@ -29,9 +29,10 @@ type Broker interface {
 	Clients(ctx context.Context) ([]Client, error)
 
 	// Disconnect closes the connection of a client, with a DISCONNECT that
-	// carries code for MQTT 5. The error is ErrNoClient when no client of that
-	// id is connected.
-	Disconnect(ctx context.Context, clientID string, code mqtt.ReasonCode) error
+	// carries code for MQTT 5 and, with UseAnotherServer and ServerMoved, the
+	// server reference if there is one. The error is ErrNoClient when no client
+	// of that id is connected.
+	Disconnect(ctx context.Context, clientID string, code mqtt.ReasonCode, serverReference string) error
 }
 
 // ErrNoClient says that no client with the id is connected.
@@ -200,8 +201,9 @@ type ClientList struct {
 
 func (c *Commands) disconnect(ctx context.Context, args json.RawMessage) (any, error) {
 	a := struct {
-		Client *string `json:"client"`
-		Code   int     `json:"code"`
+		Client    *string `json:"client"`
+		Code      int     `json:"code"`
+		Reference string  `json:"server_reference"`
 	}{Code: int(mqtt.AdministrativeAction)}
 	if err := arguments(args, &a); err != nil {
 		return nil, err
@@ -212,5 +214,14 @@ func (c *Commands) disconnect(ctx context.Context, args json.RawMessage) (any, e
 	if a.Code < 0 || a.Code > 255 || !packet.CodeAllowed(packet.DISCONNECT, true, mqtt.ReasonCode(a.Code)) {
 		return nil, badRequest("args: code %d is no reason that a server gives in DISCONNECT", a.Code)
 	}
-	return struct{}{}, c.broker.Disconnect(ctx, *a.Client, mqtt.ReasonCode(a.Code))
+	code := mqtt.ReasonCode(a.Code)
+	switch {
+	case a.Reference == "":
+	case code != mqtt.UseAnotherServer && code != mqtt.ServerMoved:
+		// [U5-3.2.2.3.16-1]
+		return nil, badRequest("args: server_reference goes with the codes %d and %d only", mqtt.UseAnotherServer, mqtt.ServerMoved)
+	case len(a.Reference) > mqtt.MaxString || !mqtt.ValidUTF8([]byte(a.Reference)):
+		return nil, badRequest("args: server_reference is no MQTT text")
+	}
+	return struct{}{}, c.broker.Disconnect(ctx, *a.Client, code, a.Reference)
 }

@@ -17,10 +17,11 @@ import (
 )
 
 type fakeBroker struct {
-	clients []Client
-	gone    map[string]mqtt.ReasonCode
-	err     error
-	block   chan struct{} // when set, Status waits for it or for ctx
+	clients   []Client
+	gone      map[string]mqtt.ReasonCode
+	reference string
+	err       error
+	block     chan struct{} // when set, Status waits for it or for ctx
 }
 
 func (f *fakeBroker) Status(ctx context.Context) (Status, error) {
@@ -36,13 +37,13 @@ func (f *fakeBroker) Status(ctx context.Context) (Status, error) {
 
 func (f *fakeBroker) Clients(context.Context) ([]Client, error) { return f.clients, f.err }
 
-func (f *fakeBroker) Disconnect(_ context.Context, id string, code mqtt.ReasonCode) error {
+func (f *fakeBroker) Disconnect(_ context.Context, id string, code mqtt.ReasonCode, reference string) error {
 	for _, c := range f.clients {
 		if c.ID == id {
 			if f.gone == nil {
 				f.gone = make(map[string]mqtt.ReasonCode)
 			}
-			f.gone[id] = code
+			f.gone[id], f.reference = code, reference
 			return f.err
 		}
 	}
@@ -50,7 +51,7 @@ func (f *fakeBroker) Disconnect(_ context.Context, id string, code mqtt.ReasonCo
 }
 
 func TestAnswers(t *testing.T) {
-	b := &fakeBroker{clients: []Client{{ID: "a", Version: 5}, {ID: "b", Version: 4, Drops: map[string]int64{"queue full": 3}}}}
+	b := &fakeBroker{clients: []Client{{ID: "a", Version: 5}, {ID: "b", Version: 4, Drops: map[string]int64{"queue full": 3}}, {ID: "d", Version: 5}}}
 	c := NewCommands(b)
 	for _, tc := range []struct{ request, want string }{
 		{`{"id":1,"command":"status"}`, `{"id":1,"ok":true,"result":{"version":"1","pid":7,"started":"0001-01-01T00:00:00Z","uptime":0,"loops":0,"listeners":null,"metrics":{"clients":2},"drops":null}}`},
@@ -61,6 +62,9 @@ func TestAnswers(t *testing.T) {
 		{`{"id":4,"command":"disconnect","args":{"client":"c"}}`, `{"id":4,"ok":false,"error":{"code":"not_found","message":"disconnect c: no such client is connected"}}`},
 		{`{"id":5,"command":"disconnect","args":{"client":"a","code":4}}`, `{"id":5,"ok":false,"error":{"code":"bad_request","message":"args: code 4 is no reason that a server gives in DISCONNECT"}}`},
 		{`{"id":5,"command":"disconnect","args":{"client":"a","code":256}}`, `{"id":5,"ok":false,"error":{"code":"bad_request","message":"args: code 256 is no reason that a server gives in DISCONNECT"}}`},
+		{`{"id":5,"command":"disconnect","args":{"client":"a","server_reference":"other"}}`, `{"id":5,"ok":false,"error":{"code":"bad_request","message":"args: server_reference goes with the codes 156 and 157 only"}}`},
+		{`{"id":5,"command":"disconnect","args":{"client":"a","code":157,"server_reference":"a\u0000b"}}`, `{"id":5,"ok":false,"error":{"code":"bad_request","message":"args: server_reference is no MQTT text"}}`},
+		{`{"id":5,"command":"disconnect","args":{"client":"d","code":157,"server_reference":"other:1883"}}`, `{"id":5,"ok":true,"result":{}}`},
 		{`{"id":6,"command":"disconnect"}`, `{"id":6,"ok":false,"error":{"code":"bad_request","message":"args: client is missing"}}`},
 		{`{"id":7,"command":"disconnect","args":{"clientid":"a"}}`, `{"id":7,"ok":false,"error":{"code":"bad_request","message":"args: json: unknown field \"clientid\""}}`},
 		{`{"id":8,"command":"stop"}`, `{"id":8,"ok":false,"error":{"code":"unknown_command","message":"unknown command \"stop\""}}`},
@@ -72,8 +76,8 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", tc.request, got, tc.want)
 		}
 	}
-	if b.gone["a"] != mqtt.AdministrativeAction || b.gone["b"] != mqtt.ServerShuttingDown || len(b.gone) != 2 {
-		t.Errorf("disconnected %v", b.gone)
+	if b.gone["a"] != mqtt.AdministrativeAction || b.gone["b"] != mqtt.ServerShuttingDown || len(b.gone) != 3 || b.reference != "other:1883" {
+		t.Errorf("disconnected %v, the last one sent to %q", b.gone, b.reference)
 	}
 	for _, bad := range []string{"", "x", "[]", "{", `{"cmd":"status"}`, `"status"`} {
 		var r struct {

@@ -40,6 +40,9 @@ type Decision struct {
 	Reason string
 	// UserName replaces the client's, when not empty.
 	UserName string
+	// ServerReference says where an MQTT 5 client is to go instead; used with
+	// UseAnotherServer and ServerMoved alone [U5-3.2.2.3.16-1].
+	ServerReference string
 }
 
 // Authenticator decides on user name and password.

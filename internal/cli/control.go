@@ -158,6 +158,7 @@ type disconnectCmd struct {
 	controlFlags
 	ClientID string `arg:"" name:"clientid" help:"Which client."`
 	Reason   string `default:"0x98" help:"Reason code for an MQTT 5 client; 0x98 is administrative action."`
+	Server   string `name:"server-reference" placeholder:"HOST" help:"Where an MQTT 5 client is to go instead, with reason 0x9c (use another server) or 0x9d (server moved)."`
 }
 
 // Run disconnects the client.
@@ -169,7 +170,8 @@ func (c *disconnectCmd) Run(e *Env) error {
 	args := struct {
 		Client string `json:"client"`
 		Code   int    `json:"code"`
-	}{c.ClientID, int(code)}
+		Server string `json:"server_reference,omitempty"`
+	}{c.ClientID, int(code), c.Server}
 	err := c.call(e, "disconnect", args, new(struct{}))
 	if refused, ok := errors.AsType[*admin.Error](err); ok && refused.Code == admin.CodeNotFound {
 		return fmt.Errorf("no client with the id %q is connected", c.ClientID)

@@ -233,7 +233,7 @@ func (c *Conn) decided(a *hub.Admission, d auth.Decision) {
 		return
 	}
 	if d.Code.IsError() {
-		c.refuse(&hub.End{Code: d.Code, Reason: authReason(d.Code), Text: d.Reason}, a.Version)
+		c.refuse(&hub.End{Code: d.Code, Reason: authReason(d.Code), Text: d.Reason, ServerReference: hub.ReferenceFor(d.Code, d.ServerReference)}, a.Version)
 		return
 	}
 	if d.UserName != "" {

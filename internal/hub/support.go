@@ -183,14 +183,24 @@ func (c *Client) Snapshot() Snapshot {
 	return s
 }
 
-// Disconnect ends the client's connection and reports whether it had one. On its
+// Disconnect ends the client's connection and reports whether it had one;
+// reference says where it is to go instead, "" for nowhere in particular. On its
 // loop only.
-func (c *Client) Disconnect(code mqtt.ReasonCode) bool {
+func (c *Client) Disconnect(code mqtt.ReasonCode, reference string) bool {
 	if c.link == nil {
 		return false
 	}
-	c.link.Kick(End{Code: code, Reason: logging.ReasonAdministrative})
+	c.link.Kick(End{Code: code, Reason: logging.ReasonAdministrative, ServerReference: ReferenceFor(code, reference)})
 	return true
+}
+
+// ReferenceFor keeps a server reference to the two codes it may go with
+// [U5-3.2.2.3.16-1] [U5-4.11-1].
+func ReferenceFor(code mqtt.ReasonCode, reference string) string {
+	if code != mqtt.UseAnotherServer && code != mqtt.ServerMoved {
+		return ""
+	}
+	return reference
 }
 
 // PublishWills publishes every will of this shard's clients, those that wait for
@@ -207,7 +217,7 @@ func (sh *Shard) PublishWills() {
 // KickAll ends every connection of this shard's clients.
 func (sh *Shard) KickAll(code mqtt.ReasonCode) {
 	for _, c := range sh.clients() {
-		c.Disconnect(code)
+		c.Disconnect(code, "")
 	}
 }
 

@@ -48,7 +48,10 @@ func (a *testAuth) add(words []string) error {
 func (a *testAuth) Authenticate(_ context.Context, r *auth.Request) auth.Decision {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return auth.Decision{Code: mqtt.ReasonCode(a.rules.CheckUser(r.ID, r.UserName, string(r.Password), r.HasUserName))}
+	return auth.Decision{
+		Code:            mqtt.ReasonCode(a.rules.CheckUser(r.ID, r.UserName, string(r.Password), r.HasUserName)),
+		ServerReference: a.rules.References[r.ID],
+	}
 }
 
 // Authorize implements auth.Authorizer.

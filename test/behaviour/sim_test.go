@@ -88,7 +88,7 @@ func (s *simTarget) onAll(f func(*hub.Shard)) {
 
 // Control implements target.Controller.
 func (s *simTarget) Control(words []string) error {
-	id, code, ok, err := disconnectRule(words)
+	id, code, ref, ok, err := disconnectRule(words)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *simTarget) Control(words []string) error {
 	if c == nil {
 		return fmt.Errorf("no client %s", id)
 	}
-	c.Shard().Post(func() { c.Disconnect(code) })
+	c.Shard().Post(func() { c.Disconnect(code, ref) })
 	s.settle()
 	return nil
 }

@@ -140,7 +140,7 @@ func (t *tcpTarget) Close() error {
 
 // Control implements target.Controller.
 func (t *tcpTarget) Control(words []string) error {
-	id, code, ok, err := disconnectRule(words)
+	id, code, ref, ok, err := disconnectRule(words)
 	if err != nil {
 		return err
 	}
@@ -149,19 +149,24 @@ func (t *tcpTarget) Control(words []string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return t.b.Admin().Disconnect(ctx, id, code)
+	return t.b.Admin().Disconnect(ctx, id, code, ref)
 }
 
-// disconnectRule reads "disconnect ID REASON"; ok false: it is another rule.
-func disconnectRule(words []string) (id string, code mqtt.ReasonCode, ok bool, err error) {
+// disconnectRule reads "disconnect ID REASON [SERVER]"; ok false: it is another
+// rule.
+func disconnectRule(words []string) (id string, code mqtt.ReasonCode, ref string, ok bool, err error) {
 	if words[0] != "disconnect" {
-		return "", 0, false, nil
+		return "", 0, "", false, nil
 	}
-	if len(words) != 3 {
-		return "", 0, false, fmt.Errorf("broker disconnect wants a client identifier and a reason")
+	switch len(words) {
+	case 3:
+	case 4:
+		ref = words[3]
+	default:
+		return "", 0, "", false, fmt.Errorf("broker disconnect wants a client identifier, a reason and perhaps a server")
 	}
 	n, err := strconv.ParseUint(words[2], 0, 8)
-	return words[1], mqtt.ReasonCode(n), true, err
+	return words[1], mqtt.ReasonCode(n), ref, true, err
 }
 
 // Restart implements target.Restarter: the broker ends and comes back on what

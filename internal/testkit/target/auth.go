@@ -13,9 +13,10 @@ type Auth struct {
 	// Refuse gives client identifiers that are refused with this reason code
 	// after all other checks of the CONNECT.
 	Refuse        map[string]byte
-	DenyPublish   []string // filters whose topics may not be published to
-	DenySubscribe []string // filters that may not be subscribed to, literally
-	DenyRead      []string // filters whose topics are not delivered
+	References    map[string]string // client identifier -> Server Reference of its refusal
+	DenyPublish   []string          // filters whose topics may not be published to
+	DenySubscribe []string          // filters that may not be subscribed to, literally
+	DenyRead      []string          // filters whose topics are not delivered
 	Methods       map[string]Method
 }
 
@@ -32,7 +33,7 @@ type Method struct {
 
 // Add reads one rule, the words behind test_auth:
 //
-//	user NAME PASSWORD | anonymous | refuse CLIENTID REASON
+//	user NAME PASSWORD | anonymous | refuse CLIENTID REASON [SERVER]
 //	deny-publish FILTER | deny-subscribe FILTER | deny-read FILTER
 //	method NAME START [CHALLENGE ANSWER]… [final DATA]
 func (a *Auth) Add(words []string) error {
@@ -41,6 +42,13 @@ func (a *Auth) Add(words []string) error {
 	}
 	args := words[1:]
 	want := map[string]int{"user": 2, "anonymous": 0, "refuse": 2, "deny-publish": 1, "deny-subscribe": 1, "deny-read": 1}
+	if words[0] == "refuse" && len(args) == 3 {
+		if a.References == nil {
+			a.References = map[string]string{}
+		}
+		a.References[args[0]] = args[2]
+		args = args[:2]
+	}
 	if n, ok := want[words[0]]; ok && n != len(args) {
 		return fmt.Errorf("test_auth %s: %d arguments, %d are wanted", words[0], len(args), n)
 	}
