@@ -34,6 +34,7 @@ func runFaults(ctx context.Context, args []string, w io.Writer) error {
 	fl := flag.NewFlagSet("faults", flag.ContinueOnError)
 	verify := fl.Bool("verify", false, "only check that every fault can be applied, and the numbers")
 	only := fl.String("run", "", "regular expression: only faults of these names")
+	list := fl.String("list", "", "only faults of this list, such as broker.txt")
 	atLeast := fl.Int("min", 0, "fail when the lists hold fewer faults")
 	allAreas := fl.Bool("areas", false, "fail when an area of the statement tables has no fault")
 	parallel := fl.Int("j", 2, "faults tried at once")
@@ -52,9 +53,12 @@ func runFaults(ctx context.Context, args []string, w io.Writer) error {
 	}
 	var faults []*Fault
 	for _, f := range all {
-		if want.MatchString(f.Name) {
+		if want.MatchString(f.Name) && (*list == "" || strings.HasPrefix(f.Where, faultDir+"/"+*list+":")) {
 			faults = append(faults, f)
 		}
+	}
+	if len(faults) == 0 {
+		return fmt.Errorf("no fault matches -run %q -list %q", *only, *list)
 	}
 	if err := verifyFaults(fsys, faults, areas, *atLeast, *allAreas); err != nil || *verify {
 		return err

@@ -1,8 +1,10 @@
 // Command mutate proves that the tests bite: it breaks the broker on purpose and wants to see a test fail.
 //
-//	mutate faults [-verify] [-run REGEXP] [-j N]      seeded faults from test/mutate: every one must be caught
-//	mutate operators [-min PERCENT] [-sample N]       negated conditions, removed statements, off-by-one steps,
-//	                 [-pkg DIR] [-write FILE]         applied mechanically to the packages that hold the protocol
+//	mutate faults [-verify] [-run REGEXP] [-list FILE] [-j N]
+//	mutate operators [-min PERCENT] [-sample N] [-pkg DIR] [-write FILE]
+//
+// faults are seeded by hand in test/mutate, and every one must be caught. operators negate conditions, remove statements
+// and step off by one, mechanically, in the packages that hold the protocol.
 //
 // The tree itself is never changed: altered files reach the compiler through go's -overlay. It runs from the module root
 // and is no part of the broker.
