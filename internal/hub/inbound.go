@@ -154,6 +154,10 @@ func (sh *Shard) Ping(c *Client) {
 	sh.putFX(fx)
 }
 
+// idInUse concerns a whole SUBSCRIBE or UNSUBSCRIBE, so it is answered for every
+// filter [U5-3.9.3-1]. MQTT 3 has no code for it; there the request is carried out.
+const idInUse = "packet identifier is in use"
+
 // ClientSubscribe takes a SUBSCRIBE: one code per filter, each judged by itself;
 // retained messages follow the SUBACK.
 func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
@@ -162,17 +166,24 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 	if id != 0 && sh.Hub.Cfg.NoSubscriptionIDs {
 		return refuse(mqtt.SubscriptionIDsNotSupported, logging.ReasonDisallowedFeature, "subscription identifiers are not available")
 	}
+	var f packet.SubFilter
+	for it := p.Filters(); it.Next(&f); {
+		if end := sh.fatal(v5, string(f.Filter), f.Options); end != nil {
+			return end
+		}
+	}
 	fx := sh.getFX()
 	defer sh.putFX(fx)
 	codes := sh.codes[:0]
 	reason := ""
 	fresh := len(c.cursors)
-	var f packet.SubFilter
+	inUse := v5 && c.S.InUse(p.PacketID)
 	for it := p.Filters(); it.Next(&f); {
-		code, why, end := sh.subscribe(c, string(f.Filter), f.Options, id, fx)
-		if end != nil {
-			return end
+		if inUse {
+			codes, reason = append(codes, byte(mqtt.PacketIDInUse)), idInUse
+			continue
 		}
+		code, why := sh.subscribe(c, string(f.Filter), f.Options, id, fx)
 		if code.IsError() {
 			reason = why
 			if !v5 {
@@ -185,7 +196,7 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 		codes = append(codes, byte(code))
 	}
 	sh.codes = codes
-	if c.S.Version() == mqtt.V31 && reason != "" {
+	if c.S.Version() == mqtt.V31 {
 		// 3.1 has no failure code: a refused subscription is acknowledged and never
 		// delivers [U31-07].
 		for i, q := 0, p.Filters(); q.Next(&f); i++ {
@@ -202,47 +213,71 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 	return nil
 }
 
-// subscribe enters one filter.
-func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uint32, fx *session.Effects) (mqtt.ReasonCode, string, *End) {
+// fatal finds what makes a whole SUBSCRIBE end the connection, before any of its
+// filters is entered: what an MQTT 5 client was told is not available, and No
+// Local on a shared subscription [MQTT-3.8.3-4]. MQTT 3 clients were told nothing;
+// they get a refusal of the one filter.
+func (sh *Shard) fatal(v5 bool, filter string, o packet.SubOptions) *End {
+	cfg := sh.Hub.Cfg
+	_, inner, shared, err := mqtt.ParseShared(filter)
+	switch {
+	case !v5 || err != nil:
+		return nil
+	case !shared:
+		inner = filter
+	case o.NoLocal():
+		return refuse(mqtt.ProtocolError, logging.ReasonProtocolError, "no local on a shared subscription")
+	case cfg.NoShared:
+		return refuse(mqtt.SharedSubscriptionsNotSupported, logging.ReasonDisallowedFeature, noShared)
+	}
+	if cfg.NoWildcards && strings.ContainsAny(inner, "+#") {
+		return refuse(mqtt.WildcardSubscriptionsNotSupported, logging.ReasonDisallowedFeature, noWildcards)
+	}
+	return nil
+}
+
+const (
+	noShared    = "shared subscriptions are not available"
+	noWildcards = "wildcard subscriptions are not available"
+)
+
+// subscribe enters one filter and gives its code, with a reason where it is
+// refused.
+func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uint32, fx *session.Effects) (mqtt.ReasonCode, string) {
 	cfg := sh.Hub.Cfg
 	_, inner, shared, err := mqtt.ParseShared(filter)
 	if err != nil {
-		return mqtt.TopicFilterInvalid, err.Error(), nil
+		return mqtt.TopicFilterInvalid, err.Error()
 	}
 	if !shared {
 		inner = filter
 	}
 	if err := mqtt.CheckFilter(inner); err != nil {
-		return mqtt.TopicFilterInvalid, err.Error(), nil
+		return mqtt.TopicFilterInvalid, err.Error()
 	}
 	switch {
-	case shared && o.NoLocal():
-		return 0, "", refuse(mqtt.ProtocolError, logging.ReasonProtocolError, "no local on a shared subscription") // [MQTT-3.8.3-4]
 	case shared && cfg.NoShared:
-		return 0, "", refuse(mqtt.SharedSubscriptionsNotSupported, logging.ReasonDisallowedFeature, "shared subscriptions are not available")
+		return mqtt.UnspecifiedError, noShared
 	case cfg.NoWildcards && strings.ContainsAny(inner, "+#"):
-		if c.S.Version() != mqtt.V5 {
-			return mqtt.UnspecifiedError, "", nil
-		}
-		return 0, "", refuse(mqtt.WildcardSubscriptionsNotSupported, logging.ReasonDisallowedFeature, "wildcard subscriptions are not available")
+		return mqtt.UnspecifiedError, noWildcards
 	}
 	if a := cfg.Policy.Authorizer; a != nil {
 		if code := a.Authorize(c.who, auth.Subscribe, inner); code.IsError() {
-			return mqtt.NotAuthorized, "not permitted to subscribe to this filter", nil
+			return mqtt.NotAuthorized, "not permitted to subscribe to this filter"
 		}
 	}
 	q := min(o.QoS(), c.maxQoS)
 	sub := record.Subscription{Filter: filter, ID: id, QoS: q, NoLocal: o.NoLocal(), RetainAsPublished: o.RetainAsPublished()}
 	existed, ok := c.S.Subscribe(sub, fx)
 	if !ok {
-		return mqtt.QuotaExceeded, "too many subscriptions", nil
+		return mqtt.QuotaExceeded, "too many subscriptions"
 	}
 	sh.Hub.enter(c, &sub)
 	sh.Hub.Log.Subscribed(c.ID, byte(q), filter)
 	if h := o.RetainHandling(); !shared && cfg.RetainAvailable && (h == 0 || h == 1 && !existed) {
-		sh.startCursor(c, inner, q, id)
+		sh.startCursor(c, inner, &sub)
 	}
-	return mqtt.ReasonCode(q), "", nil
+	return mqtt.ReasonCode(q), ""
 }
 
 func (sh *Shard) debugFilter(f packet.SubFilter, code mqtt.ReasonCode) {
@@ -258,8 +293,13 @@ func (sh *Shard) ClientUnsubscribe(c *Client, p *packet.Unsubscribe) {
 	fx := sh.getFX()
 	codes := sh.codes[:0]
 	reason := ""
+	inUse := c.S.Version() == mqtt.V5 && c.S.InUse(p.PacketID)
 	var f packet.SubFilter
 	for it := p.Filters(); it.Next(&f); {
+		if inUse {
+			codes, reason = append(codes, byte(mqtt.PacketIDInUse)), idInUse
+			continue
+		}
 		filter := string(f.Filter)
 		code := mqtt.Success
 		_, inner, shared, err := mqtt.ParseShared(filter)

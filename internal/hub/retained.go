@@ -19,6 +19,9 @@ type cursor struct {
 	filter string
 	sub    uint32
 	qos    mqtt.QoS
+	// noLocal: messages that this client published are not for it
+	// [MQTT-3.8.3-3].
+	noLocal bool
 	// left are messages that were read and not sent yet; waited: since an earlier
 	// batch.
 	left   []*record.Message
@@ -64,9 +67,9 @@ func (sh *Shard) retainedDue(e expiring) {
 
 // startCursor begins the delivery of what matches a new subscription. What
 // changes from now on reaches the subscriber live and is skipped here.
-func (sh *Shard) startCursor(c *Client, filter string, q mqtt.QoS, sub uint32) {
+func (sh *Shard) startCursor(c *Client, filter string, s *record.Subscription) {
 	it := sh.Hub.Retained.Cursor(filter, sh.Hub.seq.Load())
-	c.cursors = append(c.cursors, &cursor{it: it, filter: filter, qos: q, sub: sub})
+	c.cursors = append(c.cursors, &cursor{it: it, filter: filter, qos: s.QoS, sub: s.ID, noLocal: s.NoLocal})
 }
 
 func (sh *Shard) stopCursors(c *Client, filter string) {
@@ -131,7 +134,7 @@ func (sh *Shard) pumpCursor(c *Client, k *cursor) (done bool) {
 // sendRetained delivers one retained message, RETAIN set [U5-3.3.1-2]; false:
 // there is no room, ask again.
 func (sh *Shard) sendRetained(c *Client, k *cursor, m *record.Message) bool {
-	if m.Expired(sh.now) || (c.who != nil && !sh.mayReceive(c, m)) {
+	if m.Expired(sh.now) || k.noLocal && m.Publisher == c.ID || (c.who != nil && !sh.mayReceive(c, m)) {
 		return true
 	}
 	if c.link == nil || !c.link.Room() {

@@ -12,8 +12,10 @@ import (
 
 const (
 	// cacheEntries bounds the per-loop cache topic -> subscribers.
-	cacheEntries = 1 << 14
+	cacheEntries = 1 << 15
 	cacheBytes   = 16 << 20
+	// cacheSweep is how many entries a loop looks at per second for stale ones.
+	cacheSweep = 256
 	// outboxNow is how much one batch may gather for other loops before it is
 	// handed over.
 	outboxNow = 512
@@ -49,6 +51,7 @@ type Shard struct {
 	dropping map[*Client][session.NumDrops]uint64
 	dropLog  record.Instant
 	debug    bool
+	swept    record.Instant
 
 	// guarded by mu
 	mu     sync.Mutex
@@ -152,6 +155,11 @@ func (sh *Shard) Turn() {
 	sh.sessions.Advance(sh.now, sh.sessionDue)
 	sh.retained.Advance(sh.now, sh.retainedDue)
 	sh.logDrops()
+	if sh.now-sh.swept >= record.Second {
+		// Stale entries would keep ended sessions from the collector.
+		sh.swept = sh.now
+		sh.cache.Sweep(cacheSweep)
+	}
 }
 
 // NextTimer is when Turn should run at the latest; ok false: no timer waits.
