@@ -111,6 +111,9 @@ func (c *Conn) publish(first byte, body, raw []byte) (*hub.End, error) {
 			topic = t
 		}
 	}
+	if c.overlong {
+		raw = nil // what 3.x lets pass must not reach a 5.0 subscriber [E002]
+	}
 	return c.env.Shard.ClientPublish(c.client, &p, topic, raw, c.listener), nil
 }
 
