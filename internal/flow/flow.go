@@ -310,7 +310,27 @@ func (s *Sender[T]) Has(id uint16) bool { return s.ids.Has(id) }
 // Receiver is the receiving side of QoS 2: the identifiers whose PUBLISH was
 // accepted and whose PUBREL has not come [MQTT-4.3.3-10]. No timer forgets one
 // (forgetting would deliver twice).
-type Receiver struct{ ids IDSet }
+type Receiver struct {
+	ids IDSet
+	// old are those of earlier connections that were not sent again on this one.
+	old IDSet
+}
+
+// Reset begins a connection. What waits for PUBREL from earlier ones counts
+// again only when it is sent again: the sender's quota starts anew and a PUBREL
+// takes none of it [U5-4.9-1].
+func (r *Receiver) Reset() {
+	r.ids.All(func(id uint16) bool {
+		r.old.Add(id)
+		return true
+	})
+}
+
+// Repeated notes that a PUBLISH which awaits PUBREL came again.
+func (r *Receiver) Repeated(id uint16) { r.old.Remove(id) }
+
+// Used returns how many identifiers count against the receive maximum.
+func (r *Receiver) Used() int { return r.ids.Len() - r.old.Len() }
 
 // Accept notes a QoS 2 PUBLISH and reports whether it is new; a repeat is
 // answered and not delivered, whatever its DUP flag says.
@@ -320,7 +340,10 @@ func (r *Receiver) Accept(id uint16) bool { return r.ids.Add(id) }
 func (r *Receiver) Has(id uint16) bool { return r.ids.Has(id) }
 
 // Pubrel frees the identifier and reports whether it was known.
-func (r *Receiver) Pubrel(id uint16) bool { return r.ids.Remove(id) }
+func (r *Receiver) Pubrel(id uint16) bool {
+	r.old.Remove(id)
+	return r.ids.Remove(id)
+}
 
 // Len returns the number of identifiers that await PUBREL.
 func (r *Receiver) Len() int { return r.ids.Len() }

@@ -35,6 +35,10 @@ func (s *Session) Publish(id uint16, q mqtt.QoS, refuse mqtt.ReasonCode, reason 
 	if q == mqtt.ExactlyOnce && s.in != nil && s.in.Has(id) {
 		// A repeat before PUBREL: answered, not delivered, whatever DUP says and
 		// whatever it contains [MQTT-4.3.3-10].
+		s.in.Repeated(id)
+		if s.recvMax > 0 && s.unacked() > int(s.recvMax) {
+			return Exceeded
+		}
 		fx.ack(packet.PUBREC, id, mqtt.Success, "")
 		return Settled
 	}
@@ -66,10 +70,11 @@ func (s *Session) Publish(id uint16, q mqtt.QoS, refuse mqtt.ReasonCode, reason 
 	return Route
 }
 
+// unacked is how much of the receive maximum is in use on this connection.
 func (s *Session) unacked() int {
 	n := int(s.pendingQ1)
 	if s.in != nil {
-		n += s.in.Len()
+		n += s.in.Used()
 	}
 	return n
 }
@@ -121,6 +126,10 @@ func (s *Session) Pubrel(id uint16, fx *Effects) {
 	}
 	fx.ack(packet.PUBCOMP, id, code, "")
 }
+
+// InUse reports whether a QoS 2 exchange of the client has this identifier, so
+// that a SUBSCRIBE or UNSUBSCRIBE must not [MQTT-2.2.1-3].
+func (s *Session) InUse(id uint16) bool { return s.in != nil && s.in.Has(id) }
 
 // Pingreq answers at once, however full the windows are [MQTT-3.12.4-1].
 func (s *Session) Pingreq(fx *Effects) { fx.send(Send{Type: packet.PINGRESP}) }

@@ -152,10 +152,14 @@ func (s *Session) Attach(c *Connection, fx *Effects) {
 	if c.Version == mqtt.V5 {
 		s.recvMax = uint16(min(s.rules.MaxInflight, 65535))
 	}
+	if s.in != nil {
+		s.in.Reset()
+	}
 	s.online = true
 	s.dueWill, s.dueEnd = 0, 0
-	wasStored := s.persistent
-	s.persistent = s.rec.Expiry > 0
+	// What is stored stays so until the session ends, even when this connection
+	// asked for an end with itself.
+	s.persistent = s.persistent || s.rec.Expiry > 0
 	hadWill := s.will != nil
 	s.will = c.Will
 	s.window = s.windowFor(c)
@@ -164,10 +168,10 @@ func (s *Session) Attach(c *Connection, fx *Effects) {
 		s.resending = s.out.snd.Len() > 0
 		s.out.warned = false
 	}
-	if s.persistent || wasStored {
+	if s.persistent {
 		fx.Ops = append(fx.Ops, record.Op{Kind: record.PutSession, Key: s.rec.Key, Session: s.Record()})
 		switch {
-		case s.will != nil && s.persistent:
+		case s.will != nil:
 			fx.Ops = append(fx.Ops, record.Op{Kind: record.PutWill, Key: s.rec.Key, Will: s.will})
 		case hadWill:
 			fx.Ops = append(fx.Ops, record.Op{Kind: record.DeleteWill, Key: s.rec.Key})
