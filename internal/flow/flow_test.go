@@ -591,6 +591,25 @@ func TestStuckHead(t *testing.T) {
 	}
 }
 
+// TestRoom: a window that is never empty takes room for a few windows only.
+func TestRoom(t *testing.T) {
+	for _, window := range []int{1, 2, 20, 500} {
+		var s Sender[int]
+		s.Reset(window+1, false)
+		first, _ := s.Start(AwaitPuback, 0)
+		for range 20 * window {
+			for s.Free() > 0 {
+				s.Start(AwaitPuback, 0)
+			}
+			s.Puback(first)
+			s.All(func(id uint16, _ State, _ int) bool { first = id; return false })
+		}
+		if c := cap(s.entries); c > 4*window+4 {
+			t.Errorf("window of %d: room for %d", window, c)
+		}
+	}
+}
+
 // TestMemoryReturned: a burst of all identifiers leaves no large buffer behind,
 // neither after the last acknowledgement nor with one that stays.
 func TestMemoryReturned(t *testing.T) {
@@ -613,6 +632,12 @@ func TestMemoryReturned(t *testing.T) {
 		}
 		if !stuck && s.ids.bits != nil {
 			t.Error("the bitmap is kept")
+		}
+		if _, r := s.Puback(1); r != Unknown {
+			t.Errorf("stuck %t: a stray PUBACK: %d", stuck, r)
+		}
+		if id, ok := s.Start(AwaitPuback, nil); !ok || id != 1 {
+			t.Errorf("stuck %t: then id %d %t", stuck, id, ok)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func (s *IDSet) nextFree(after uint16) uint16 {
 	// By words: with nearly all identifiers in use a search one by one would take
 	// as long as it takes to send many messages.
 	w := int(id >> 6)
-	free := ^s.bits[w] &^ (1<<(id&63) - 1)
+	free := ^s.bits[w] >> (id & 63) << (id & 63)
 	for {
 		if w == 0 {
 			free &^= 1
