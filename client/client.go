@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/midgemq/midge/client/internal/dial"
+	"github.com/midgemq/midge/client/outbox"
 	"github.com/midgemq/midge/internal/flow"
 	"github.com/midgemq/midge/mqtt"
 )
@@ -19,7 +21,7 @@ import (
 type Client struct {
 	// Immutable.
 	opts   Options
-	store  Store
+	store  outbox.Store
 	events events
 	disp   *dispatcher
 	ctx    context.Context // ends with Close
@@ -32,7 +34,7 @@ type Client struct {
 	// Guarded by mu.
 	started bool
 	err     error // why the client ended; nil while it works
-	servers []server
+	servers []dial.Server
 	link    *link // nil while there is no connection
 	online  chan struct{}
 	bye     *goodbye
@@ -86,7 +88,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{opts: o, store: o.Store, done: make(chan struct{}), online: make(chan struct{}), handling: map[uint16]*Message{}}
 	for _, s := range o.Servers {
-		srv, err := parseServer(s)
+		srv, err := dial.ParseServer(s)
 		if err != nil {
 			return nil, err
 		}

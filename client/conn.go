@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/midgemq/midge/client/internal/dial"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
 )
@@ -21,7 +22,7 @@ type Conn struct {
 	// Immutable after the handshake.
 	nc     net.Conn
 	v      mqtt.Version
-	server server
+	server dial.Server
 	info   ConnectInfo
 	limits limits
 	maxIn  int // bytes; packets above it are a protocol error of the server
@@ -76,7 +77,7 @@ func DialConn(ctx context.Context, o Options) (*Conn, error) {
 	if len(o.Servers) == 0 {
 		return nil, errors.New("option Servers: none given")
 	}
-	srv, err := parseServer(o.Servers[0])
+	srv, err := dial.ParseServer(o.Servers[0])
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func NewConn(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		return nil, err
 	}
 	a := attempt{version: orVersion(o.Version, mqtt.V5), clientID: o.ClientID, cleanStart: !o.Resume}
-	return handshake(ctx, nc, server{raw: nc.RemoteAddr().String()}, &o, a)
+	return handshake(ctx, nc, dial.Server{URL: nc.RemoteAddr().String()}, &o, a)
 }
 
 func orVersion(v, other mqtt.Version) mqtt.Version {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/midgemq/midge/client/internal/dial"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
 )
@@ -20,12 +21,10 @@ type attempt struct {
 }
 
 // connect dials a server and makes a connection of it.
-func connect(ctx context.Context, s server, o *Options, a attempt) (*Conn, error) {
+func connect(ctx context.Context, s dial.Server, o *Options, a attempt) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
 	defer cancel()
-	dialOptions := *o
-	dialOptions.Version = a.version
-	nc, err := dialServer(ctx, s, &dialOptions)
+	nc, err := dial.Open(ctx, s, o.dial(a.version))
 	if err != nil {
 		return nil, notSent("connect", err)
 	}
@@ -33,7 +32,7 @@ func connect(ctx context.Context, s server, o *Options, a attempt) (*Conn, error
 }
 
 // handshake sends CONNECT, goes through the enhanced authentication and takes the CONNACK. On error the stream is closed.
-func handshake(ctx context.Context, nc net.Conn, s server, o *Options, a attempt) (*Conn, error) {
+func handshake(ctx context.Context, nc net.Conn, s dial.Server, o *Options, a attempt) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
 	defer cancel()
 	c := &Conn{nc: nc, v: a.version, server: s, maxIn: mqtt.MaxPacket, buf: make([]byte, smallBuffer)}
@@ -45,7 +44,7 @@ func handshake(ctx context.Context, nc net.Conn, s server, o *Options, a attempt
 		c.aliases = make([]string, o.TopicAliases+1)
 		c.noProblem = o.Properties != nil && o.Properties.RequestProblemInfo != nil && !*o.Properties.RequestProblemInfo
 	}
-	stop := interrupt(ctx, nc)
+	stop := dial.Interrupt(ctx, nc)
 	err := c.handshake(ctx, o, a)
 	if !stop() && err == nil {
 		err = unknown("connect", context.Cause(ctx))
@@ -63,7 +62,7 @@ func handshake(ctx context.Context, nc net.Conn, s server, o *Options, a attempt
 	c.nc.SetDeadline(closeDeadline())
 	c.fail(err)
 	if _, ok := errors.AsType[*Error](err); !ok {
-		err = unknown("connect", fmt.Errorf("%s: %w", s.raw, err))
+		err = unknown("connect", fmt.Errorf("%s: %w", s.URL, err))
 	}
 	return nil, err
 }
@@ -228,7 +227,7 @@ func (c *Conn) accept(first byte, body []byte, o *Options, a attempt, exchange A
 // learn notes what the CONNACK said.
 func (c *Conn) learn(p *mqtt.Properties, o *Options, a attempt, present bool) {
 	c.info = ConnectInfo{
-		Server: c.server.raw, Version: c.v, ClientID: a.clientID, SessionPresent: present,
+		Server: c.server.URL, Version: c.v, ClientID: a.clientID, SessionPresent: present,
 		KeepAlive: max(o.KeepAlive, 0), Properties: p,
 	}
 	c.limits = limits{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/midgemq/midge/client/outbox"
 	"github.com/midgemq/midge/internal/flow"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
@@ -144,7 +145,7 @@ func (c *Client) drainAcks(l *link) {
 			c.received.Pubrel(m.PacketID)
 			l.ack(packet.PUBREC, m.PacketID, m.code)
 		case c.store != nil:
-			c.persist.add(Change{Kind: AddReceived, ID: m.PacketID}, gate{kind: gatePubrec, link: l, id: m.PacketID})
+			c.persist.add(outbox.Change{Kind: outbox.AddReceived, ID: m.PacketID}, gate{kind: gatePubrec, link: l, id: m.PacketID})
 		default:
 			l.ack(packet.PUBREC, m.PacketID, mqtt.Success)
 		}
@@ -226,7 +227,7 @@ func (c *Client) acknowledge(l *link, p *packet.Ack) error {
 	case flow.Advanced:
 		x.out.noteReason(p)
 		if c.store != nil {
-			c.persist.add(Change{Kind: ReleaseMessage, Seq: x.out.seq}, gate{kind: gatePubrel, link: l, id: id})
+			c.persist.add(outbox.Change{Kind: outbox.ReleaseMessage, Seq: x.out.seq}, gate{kind: gatePubrel, link: l, id: id})
 		} else {
 			l.ack(packet.PUBREL, id, mqtt.Success)
 		}
@@ -250,7 +251,7 @@ func (c *Client) release(l *link, id uint16) {
 		l.ack(packet.PUBCOMP, id, mqtt.PacketIDNotFound)
 	case c.store != nil:
 		// Before PUBCOMP: a new message under this identifier would pass for a repeat after a restart.
-		c.persist.add(Change{Kind: RemoveReceived, ID: id}, gate{kind: gatePubcomp, link: l, id: id})
+		c.persist.add(outbox.Change{Kind: outbox.RemoveReceived, ID: id}, gate{kind: gatePubcomp, link: l, id: id})
 	default:
 		l.ack(packet.PUBCOMP, id, mqtt.Success)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/midgemq/midge/client/outbox"
 	"github.com/midgemq/midge/internal/flow"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
@@ -301,7 +302,7 @@ func (c *Client) attach(conn *Conn) *link {
 	c.clientID, c.version, c.everOnline = conn.info.ClientID, conn.v, true
 	c.persistent = conn.limits.sessionExpiry > 0
 	if c.store != nil && c.persistent {
-		c.persist.add(Change{Kind: SetSession, ClientID: c.clientID}, gate{})
+		c.persist.add(outbox.Change{Kind: outbox.SetSession, ClientID: c.clientID}, gate{})
 	}
 	c.sender.Reset(min(conn.limits.receiveMaximum, c.opts.MaxInflight), conn.v != mqtt.V5)
 	c.resending = true
@@ -369,13 +370,13 @@ func (c *Client) loseSession() {
 		o := again[i]
 		o.sent = false
 		if c.store != nil {
-			c.persist.add(Change{Kind: AssignID, Seq: o.seq}, gate{})
+			c.persist.add(outbox.Change{Kind: outbox.AssignID, Seq: o.seq}, gate{})
 		}
 		c.backlog.pushFront(o)
 	}
 	c.received = flow.Receiver{}
 	clear(c.handling)
 	if c.store != nil && c.persistent {
-		c.persist.add(Change{Kind: ClearSession}, gate{})
+		c.persist.add(outbox.Change{Kind: outbox.ClearSession}, gate{})
 	}
 }

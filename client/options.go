@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/midgemq/midge/client/internal/dial"
+	"github.com/midgemq/midge/client/outbox"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
 )
@@ -103,7 +105,7 @@ type Options struct {
 	Password []byte // nil: none; 3.x needs a user name with it
 	// Credentials, when set, is asked before each attempt in place of UserName and Password: for tokens that expire.
 	Credentials func(ctx context.Context) (userName string, password []byte, err error)
-	// Auth is the enhanced authentication of 5.0, for example SCRAM.
+	// Auth is the enhanced authentication of 5.0, for example of package client/scram.
 	Auth AuthMethod
 	Will *Will
 	// Properties of CONNECT beside those that have a field here: user properties, RequestProblemInfo, RequestResponseInfo.
@@ -154,8 +156,8 @@ type Options struct {
 	WhenFull       FullPolicy
 	// QueueQoS0 keeps QoS 0 messages while there is no connection; otherwise they fail with ErrNotConnected.
 	QueueQoS0 bool
-	// Store keeps unacknowledged messages beyond the end of the process; see OpenFileStore. Nil: memory only.
-	Store Store
+	// Store keeps unacknowledged messages beyond the end of the process; see package client/outbox. Nil: memory only.
+	Store outbox.Store
 
 	// Handlers is the number of goroutines that run handlers at most. 0: 8.
 	Handlers int
@@ -315,4 +317,9 @@ func seconds(d time.Duration) uint32 {
 		return mqtt.NeverExpires
 	}
 	return uint32(max(s, 0))
+}
+
+// dial takes out what package dial needs.
+func (o *Options) dial(v mqtt.Version) *dial.Options {
+	return &dial.Options{Version: v, TLS: o.TLS, Header: o.Header, Proxy: o.Proxy, Dial: o.Dial, Warn: o.Warn}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/midgemq/midge/client/outbox"
 	"github.com/midgemq/midge/internal/flow"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
@@ -32,7 +33,7 @@ const (
 // while there is work. All fields are guarded by Client.mu; Commit runs without it.
 type persister struct {
 	c       *Client
-	changes []Change
+	changes []outbox.Change
 	gates   []gate
 	busy    bool
 	idle    chan struct{}
@@ -41,7 +42,7 @@ type persister struct {
 func (p *persister) init(c *Client) { p.c = c }
 
 // add queues a change and what waits for it. mu is held and there is a store.
-func (p *persister) add(ch Change, g gate) {
+func (p *persister) add(ch outbox.Change, g gate) {
 	p.changes = append(p.changes, ch)
 	if g.kind != gateNone {
 		p.gates = append(p.gates, g)
@@ -114,7 +115,7 @@ func (c *Client) open(g *gate) {
 }
 
 // restore takes over what an earlier run left in the store.
-func (c *Client) restore(s State) {
+func (c *Client) restore(s outbox.State) {
 	same := s.ClientID != "" && (c.opts.ClientID == "" || c.opts.ClientID == s.ClientID)
 	if same {
 		c.clientID = s.ClientID
@@ -126,7 +127,7 @@ func (c *Client) restore(s State) {
 			c.received.Accept(id)
 		}
 	} else if s.Session {
-		c.persist.add(Change{Kind: ClearSession}, gate{})
+		c.persist.add(outbox.Change{Kind: outbox.ClearSession}, gate{})
 	}
 	for i := range s.Messages {
 		m := &s.Messages[i]
@@ -137,7 +138,7 @@ func (c *Client) restore(s State) {
 		switch {
 		case m.ID == 0 || !resume && !m.Released && c.mayRequeue(o):
 			if m.ID != 0 {
-				c.persist.add(Change{Kind: AssignID, Seq: m.Seq}, gate{})
+				c.persist.add(outbox.Change{Kind: outbox.AssignID, Seq: m.Seq}, gate{})
 			}
 			c.backlog.push(o)
 		case !resume && (!m.Released || c.opts.AfterSessionLoss != RequeueAll):
@@ -145,7 +146,7 @@ func (c *Client) restore(s State) {
 			c.end(o, 0, nil, unknown("publish", ErrSessionLost))
 			c.report(unknown("publish", fmt.Errorf("stored message %d to %q: %w", m.Seq, m.Topic, ErrSessionLost)))
 		case !resume:
-			c.persist.add(Change{Kind: AssignID, Seq: m.Seq}, gate{})
+			c.persist.add(outbox.Change{Kind: outbox.AssignID, Seq: m.Seq}, gate{})
 			c.backlog.push(o)
 		default:
 			st := awaiting(o.qos)
@@ -174,7 +175,7 @@ func (c *Client) mayRequeue(o *outgoing) bool {
 }
 
 // restored makes a message of what the store has. Its expiry interval begins anew.
-func restored(m *StoredMessage) *outgoing {
+func restored(m *outbox.Message) *outgoing {
 	o := &outgoing{
 		topic: m.Topic, payload: m.Payload, props: m.Properties, seq: m.Seq, qos: m.QoS, retain: m.Retain, durable: true,
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/midgemq/midge/client/outbox"
 	"github.com/midgemq/midge/internal/flow"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
@@ -198,7 +199,7 @@ func (c *Client) keep(b []byte) []byte { return bytes.Clone(b) }
 
 // saveMessage hands a message to the store; with room in the window it gets its identifier in the same commit. mu is held.
 func (c *Client) saveMessage(o *outgoing) {
-	stored := &StoredMessage{
+	stored := &outbox.Message{
 		Seq: o.seq, QoS: o.qos, Retain: o.retain, Topic: o.topic, Payload: o.payload, Properties: o.props,
 	}
 	if !o.expires.IsZero() {
@@ -208,12 +209,12 @@ func (c *Client) saveMessage(o *outgoing) {
 	if l := c.link; l != nil && !c.resending && c.backlog.len() == 0 && c.sender.Free() > 0 && !l.closing {
 		if id, ok := c.sender.Start(awaiting(o.qos), exchange{out: o}); ok {
 			stored.ID = id
-			c.persist.add(Change{Kind: PutMessage, Seq: o.seq, ID: id, Message: stored}, gate{kind: gateSend, link: l, out: o, id: id})
+			c.persist.add(outbox.Change{Kind: outbox.PutMessage, Seq: o.seq, ID: id, Message: stored}, gate{kind: gateSend, link: l, out: o, id: id})
 			return
 		}
 	}
 	c.backlog.push(o)
-	c.persist.add(Change{Kind: PutMessage, Seq: o.seq, Message: stored}, gate{kind: gateSaved, out: o})
+	c.persist.add(outbox.Change{Kind: outbox.PutMessage, Seq: o.seq, Message: stored}, gate{kind: gateSaved, out: o})
 }
 
 func awaiting(q mqtt.QoS) flow.State {
@@ -256,7 +257,7 @@ func (c *Client) end(o *outgoing, reason mqtt.ReasonCode, props *mqtt.Properties
 	c.queued--
 	c.queuedLen -= o.size()
 	if c.store != nil && o.qos > 0 {
-		c.persist.add(Change{Kind: DeleteMessage, Seq: o.seq}, gate{})
+		c.persist.add(outbox.Change{Kind: outbox.DeleteMessage, Seq: o.seq}, gate{})
 	}
 	o.complete(reason, props, err)
 	// Waiters come back when a quarter is free, not one by one: the batches they make are larger.
@@ -316,7 +317,7 @@ func (c *Client) send(l *link, o *outgoing) {
 		l.transmit(o, id)
 		return
 	}
-	assign := Change{Kind: AssignID, Seq: o.seq, ID: id}
+	assign := outbox.Change{Kind: outbox.AssignID, Seq: o.seq, ID: id}
 	if o.qos == mqtt.ExactlyOnce {
 		c.persist.add(assign, gate{kind: gateSend, link: l, out: o, id: id})
 		return

@@ -9,6 +9,7 @@ import (
 	mathrand "math/rand/v2"
 	"time"
 
+	"github.com/midgemq/midge/client/internal/dial"
 	"github.com/midgemq/midge/mqtt"
 )
 
@@ -29,7 +30,7 @@ type runner struct {
 	giveUp    bool // the first refusal ends the client: somebody waits in Connect
 	pause     time.Duration
 	order     []int // servers of this round not yet tried
-	redirect  *server
+	redirect  *dial.Server
 	redirects int
 	fresh     bool // the session of 3.x has been begun anew
 }
@@ -53,7 +54,7 @@ func (r *runner) loop() error {
 		if time.Since(began) > r.pause {
 			r.pause = c.opts.Backoff.Min
 		}
-		if conn.server.raw != "" && r.redirects > 0 && time.Since(began) > c.opts.Backoff.Max {
+		if conn.server.URL != "" && r.redirects > 0 && time.Since(began) > c.opts.Backoff.Max {
 			r.redirects = 0
 		}
 		if end := r.lost(err); end != nil {
@@ -93,7 +94,7 @@ func (r *runner) dial() (*Conn, error) {
 }
 
 // next chooses the server: one referred to, or the next of the round.
-func (r *runner) next() server {
+func (r *runner) next() dial.Server {
 	if s := r.redirect; s != nil {
 		r.redirect = nil
 		return *s
@@ -138,7 +139,7 @@ func (r *runner) round() []int {
 func (r *runner) serve(l *link, conn *Conn) {
 	c := r.c
 	var probe <-chan time.Time
-	if c.opts.FailBack > 0 && c.opts.Weights == nil && conn.server.raw != c.servers[0].raw {
+	if c.opts.FailBack > 0 && c.opts.Weights == nil && conn.server.URL != c.servers[0].URL {
 		t := time.NewTicker(c.opts.FailBack)
 		defer t.Stop()
 		probe = t.C
@@ -174,7 +175,7 @@ func (r *runner) serve(l *link, conn *Conn) {
 func (c *Client) reachable() bool {
 	ctx, cancel := context.WithTimeout(c.ctx, c.opts.ConnectTimeout)
 	defer cancel()
-	nc, err := dialServer(ctx, c.servers[0], &c.opts)
+	nc, err := dial.Open(ctx, c.servers[0], c.opts.dial(c.opts.Version))
 	if err != nil {
 		return false
 	}
@@ -289,7 +290,7 @@ func (r *runner) referred(err error, code mqtt.ReasonCode) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	to, perr := c.servers[0].refer(props.ServerReference)
+	to, perr := c.servers[0].Refer(props.ServerReference)
 	if perr != nil {
 		c.report(fmt.Errorf("connect: %w", perr))
 		return false

@@ -1,4 +1,4 @@
-package client
+package outbox
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"github.com/midgemq/midge/mqtt/packet"
 )
 
-// SyncPolicy says when a FileStore asks the operating system to put what was written on the disk. Without it a commit survives the
+// SyncPolicy says when a File asks the operating system to put what was written on the disk. Without it a commit survives the
 // end of the process, kill -9 included, but not a power cut.
 type SyncPolicy uint8
 
@@ -30,8 +30,8 @@ const (
 	SyncNever
 )
 
-// FileStoreOptions say how a FileStore writes.
-type FileStoreOptions struct {
+// Options say how a File writes.
+type Options struct {
 	Sync      SyncPolicy
 	SyncEvery time.Duration // of SyncInterval; 0: one second
 	// CompactAt is the size in bytes above which the log is rewritten when less than half of it is alive. 0: 1 MiB.
@@ -51,11 +51,11 @@ const (
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
-// FileStore is a Store in one append-only file with a checksum on every record. A torn tail is cut off at opening, damage inside is
+// File is a Store in one append-only file with a checksum on every record. A torn tail is cut off at opening, damage inside is
 // put aside; neither stops the start. The file has mode 0600 and is locked against a second process.
-type FileStore struct {
+type File struct {
 	path string
-	opts FileStoreOptions
+	opts Options
 
 	mu     sync.Mutex // Commit against the interval sync
 	file   *os.File
@@ -68,15 +68,19 @@ type FileStore struct {
 	closed bool
 }
 
-// OpenFileStore opens or creates the store in a file.
-func OpenFileStore(path string, o FileStoreOptions) (*FileStore, error) {
-	set(&o.SyncEvery, time.Second)
-	set(&o.CompactAt, 1<<20)
+// Open opens or creates the store in a file.
+func Open(path string, o Options) (*File, error) {
+	if o.SyncEvery == 0 {
+		o.SyncEvery = time.Second
+	}
+	if o.CompactAt == 0 {
+		o.CompactAt = 1 << 20
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
-	s := &FileStore{path: path, opts: o, file: f, image: newImage()}
+	s := &File{path: path, opts: o, file: f, image: newImage()}
 	if err := lockFile(f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open outbox %s: used by another process: %w", path, err)
@@ -89,7 +93,7 @@ func OpenFileStore(path string, o FileStoreOptions) (*FileStore, error) {
 }
 
 // recover reads the log and makes it ready for appending.
-func (s *FileStore) recover() error {
+func (s *File) recover() error {
 	b, err := io.ReadAll(s.file)
 	if err != nil {
 		return err
@@ -123,7 +127,7 @@ func (s *FileStore) recover() error {
 	return err
 }
 
-func (s *FileStore) start() error {
+func (s *File) start() error {
 	if err := s.file.Truncate(0); err != nil {
 		return err
 	}
@@ -234,7 +238,7 @@ func decodeChange(b []byte) (c Change, err error) {
 	return c, err
 }
 
-func decodeStored(b []byte) (*StoredMessage, error) {
+func decodeStored(b []byte) (*Message, error) {
 	first, remaining, n, err := packet.ParseHeader(b, true)
 	if err != nil || n == 0 || n+remaining != len(b) || packet.Type(first>>4) != packet.PUBLISH {
 		return nil, errRecord
@@ -243,13 +247,13 @@ func decodeStored(b []byte) (*StoredMessage, error) {
 	if err := p.Decode(mqtt.V5, first, b[n:]); err != nil || len(p.Topic) == 0 {
 		return nil, errRecord
 	}
-	return &StoredMessage{
+	return &Message{
 		QoS: p.QoS, Retain: p.Retain, Topic: string(p.Topic), Payload: bytes.Clone(p.Payload), Properties: bytes.Clone(p.Props),
 	}, nil
 }
 
 // account keeps the number of live bytes, which decides on compaction.
-func (s *FileStore) account(c *Change, size int64) {
+func (s *File) account(c *Change, size int64) {
 	switch c.Kind {
 	case PutMessage:
 		s.live += size
@@ -260,19 +264,19 @@ func (s *FileStore) account(c *Change, size int64) {
 	}
 }
 
-func storedSize(m *StoredMessage) int64 {
+func storedSize(m *Message) int64 {
 	return int64(recordHeader + 14 + len(m.Topic) + len(m.Payload) + len(m.Properties))
 }
 
 // Load returns what was found at opening.
-func (s *FileStore) Load() (State, error) {
+func (s *File) Load() (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.image.state(), nil
 }
 
 // Commit appends the changes with one write.
-func (s *FileStore) Commit(changes []Change) error {
+func (s *File) Commit(changes []Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -310,7 +314,7 @@ func (s *FileStore) Commit(changes []Change) error {
 	return nil
 }
 
-func (s *FileStore) syncLocked() error {
+func (s *File) syncLocked() error {
 	switch s.opts.Sync {
 	case SyncAlways:
 		return s.file.Sync()
@@ -322,7 +326,7 @@ func (s *FileStore) syncLocked() error {
 	return nil
 }
 
-func (s *FileStore) syncLater() {
+func (s *File) syncLater() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer = nil
@@ -335,7 +339,7 @@ func (s *FileStore) syncLater() {
 }
 
 // compactLocked writes what is alive to a new file and puts it in the place of the old one; a crash leaves one of the two whole.
-func (s *FileStore) compactLocked() error {
+func (s *File) compactLocked() error {
 	next := s.path + ".new"
 	f, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -389,7 +393,7 @@ func syncDir(path string) error {
 }
 
 // Close syncs and closes the file.
-func (s *FileStore) Close() error {
+func (s *File) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

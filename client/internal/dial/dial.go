@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"context"
@@ -6,21 +6,32 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/http"
 
 	"github.com/midgemq/midge/mqtt"
 )
 
-// dialServer opens the byte stream to a server: socket, proxy, TLS, WebSocket, in that order. ctx bounds all of it.
-func dialServer(ctx context.Context, s server, o *Options) (net.Conn, error) {
+// Options say how to reach a server; their fields are those of the same names in client.Options.
+type Options struct {
+	Version mqtt.Version
+	TLS     *tls.Config
+	Header  http.Header
+	Proxy   string
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
+	Warn    func(string)
+}
+
+// Open opens the byte stream to a server: socket, proxy, TLS, WebSocket, in that order. ctx bounds all of it.
+func Open(ctx context.Context, s Server, o *Options) (net.Conn, error) {
 	nc, err := dialSocket(ctx, s, o)
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", s.raw, err)
+		return nil, fmt.Errorf("dial %s: %w", s.URL, err)
 	}
 	if s.secure {
 		tc := tls.Client(nc, tlsConfig(s.host, o))
 		if err := tc.HandshakeContext(ctx); err != nil {
 			nc.Close()
-			return nil, fmt.Errorf("dial %s: %w", s.raw, err)
+			return nil, fmt.Errorf("dial %s: %w", s.URL, err)
 		}
 		nc = tc
 	}
@@ -28,14 +39,14 @@ func dialServer(ctx context.Context, s server, o *Options) (net.Conn, error) {
 		wc, err := dialWebSocket(ctx, nc, s, o)
 		if err != nil {
 			nc.Close()
-			return nil, fmt.Errorf("dial %s: %w", s.raw, err)
+			return nil, fmt.Errorf("dial %s: %w", s.URL, err)
 		}
 		nc = wc
 	}
 	return nc, nil
 }
 
-func dialSocket(ctx context.Context, s server, o *Options) (net.Conn, error) {
+func dialSocket(ctx context.Context, s Server, o *Options) (net.Conn, error) {
 	dial := o.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext

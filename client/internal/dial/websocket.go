@@ -1,12 +1,16 @@
-package client
+package dial
 
 import (
 	"context"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/midgemq/midge/internal/wsproto"
 )
+
+// goodbye is how long the closing frame may take: a peer that does not read must not hold up the end.
+const goodbye = time.Second
 
 // wsConn carries the byte stream of MQTT in WebSocket frames; their borders mean nothing [MQTT-6.0.0-2]. One goroutine may read
 // while another writes.
@@ -30,7 +34,7 @@ type wsConn struct {
 	out []byte
 }
 
-func dialWebSocket(ctx context.Context, nc net.Conn, s server, o *Options) (net.Conn, error) {
+func dialWebSocket(ctx context.Context, nc net.Conn, s Server, o *Options) (net.Conn, error) {
 	host := s.addr
 	if _, port, err := net.SplitHostPort(s.addr); err == nil && (port == "80" && !s.secure || port == "443" && s.secure) {
 		host = s.host
@@ -42,7 +46,7 @@ func dialWebSocket(ctx context.Context, nc net.Conn, s server, o *Options) (net.
 		return nil, err
 	}
 	c := &wsConn{Conn: nc, layer: layer, raw: make([]byte, 32<<10)}
-	stop := interrupt(ctx, nc)
+	stop := Interrupt(ctx, nc)
 	err = c.handshake()
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -156,7 +160,7 @@ func (c *wsConn) Close() error {
 		c.mu.Lock()
 		bye := c.layer.Close(nil, wsproto.CloseNormal)
 		c.mu.Unlock()
-		c.Conn.SetWriteDeadline(closeDeadline())
+		c.Conn.SetWriteDeadline(time.Now().Add(goodbye))
 		c.Conn.Write(bye)
 		c.wmu.Unlock()
 	}

@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// server is one entry of Options.Servers, taken apart.
-type server struct {
-	raw    string // as given, without the password that a URL may hold
+// Server is one entry of a list of servers, taken apart.
+type Server struct {
+	URL    string // as given, without the password that a URL may hold
 	kind   transportKind
 	secure bool
 	host   string // without port; the path of a Unix socket
@@ -25,20 +25,20 @@ const (
 	transportUnix
 )
 
-// parseServer reads a server URL; see Options.Servers for the forms.
-func parseServer(s string) (server, error) {
+// ParseServer reads a server URL; see Options.Servers for the forms.
+func ParseServer(s string) (Server, error) {
 	text := s
 	if !strings.Contains(text, "://") {
 		text = "mqtt://" + text
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return server{}, fmt.Errorf("server %q: %w", s, err)
+		return Server{}, fmt.Errorf("server %q: %w", s, err)
 	}
 	if u.User != nil {
-		return server{}, fmt.Errorf("server %q: user name and password belong into the options", u.Redacted())
+		return Server{}, fmt.Errorf("server %q: user name and password belong into the options", u.Redacted())
 	}
-	srv := server{raw: s}
+	srv := Server{URL: s}
 	var port string
 	switch u.Scheme {
 	case "mqtt", "tcp":
@@ -52,14 +52,14 @@ func parseServer(s string) (server, error) {
 	case "unix":
 		srv.kind, srv.host, srv.addr = transportUnix, u.Host+u.Path, u.Host+u.Path
 		if srv.addr == "" {
-			return server{}, fmt.Errorf("server %q: no path of a socket", s)
+			return Server{}, fmt.Errorf("server %q: no path of a socket", s)
 		}
 		return srv, nil
 	default:
-		return server{}, fmt.Errorf("server %q: scheme %q is none of mqtt, mqtts, ws, wss, unix, tcp, tls, ssl", s, u.Scheme)
+		return Server{}, fmt.Errorf("server %q: scheme %q is none of mqtt, mqtts, ws, wss, unix, tcp, tls, ssl", s, u.Scheme)
 	}
 	if u.Hostname() == "" {
-		return server{}, fmt.Errorf("server %q: no host", s)
+		return Server{}, fmt.Errorf("server %q: no host", s)
 	}
 	if p := u.Port(); p != "" {
 		port = p
@@ -69,23 +69,23 @@ func parseServer(s string) (server, error) {
 			srv.path = "/mqtt"
 		}
 	} else if u.Path != "" && u.Path != "/" || u.RawQuery != "" {
-		return server{}, fmt.Errorf("server %q: a path is only for ws, wss and unix", s)
+		return Server{}, fmt.Errorf("server %q: a path is only for ws, wss and unix", s)
 	}
 	srv.host = u.Hostname()
 	srv.addr = net.JoinHostPort(srv.host, port)
 	return srv, nil
 }
 
-// refer makes the server that a Server Reference names: the first of a list of "host" or "host:port", reached in the same way as
+// Refer makes the server that a Server Reference names: the first of a list of "host" or "host:port", reached in the same way as
 // the one that refers to it (5.0, section 4.11).
-func (s server) refer(reference string) (server, error) {
+func (s Server) Refer(reference string) (Server, error) {
 	fields := strings.Fields(reference)
 	if len(fields) == 0 {
-		return server{}, fmt.Errorf("server reference %q is empty", reference)
+		return Server{}, fmt.Errorf("server reference %q is empty", reference)
 	}
 	ref := fields[0]
 	if strings.Contains(ref, "://") {
-		return parseServer(ref)
+		return ParseServer(ref)
 	}
 	host, port, err := net.SplitHostPort(ref)
 	if err != nil {
@@ -98,9 +98,9 @@ func (s server) refer(reference string) (server, error) {
 		}
 	}
 	if host == "" || strings.ContainsAny(host, "/ ") {
-		return server{}, fmt.Errorf("server reference %q names no host", reference)
+		return Server{}, fmt.Errorf("server reference %q names no host", reference)
 	}
-	r := server{kind: s.kind, secure: s.secure, host: host, addr: net.JoinHostPort(host, port), path: s.path}
+	r := Server{kind: s.kind, secure: s.secure, host: host, addr: net.JoinHostPort(host, port), path: s.path}
 	if s.kind == transportUnix {
 		r.kind = transportStream
 	}
@@ -108,6 +108,6 @@ func (s server) refer(reference string) (server, error) {
 	if r.kind == transportWebSocket {
 		scheme = map[bool]string{false: "ws", true: "wss"}[r.secure]
 	}
-	r.raw = scheme + "://" + r.addr + r.path
+	r.URL = scheme + "://" + r.addr + r.path
 	return r, nil
 }

@@ -1,4 +1,4 @@
-package client
+package dial
 
 import (
 	"bufio"
@@ -40,7 +40,7 @@ func dialProxy(ctx context.Context, dial dialFunc, proxy, addr string) (net.Conn
 	if err != nil {
 		return nil, fmt.Errorf("proxy %s: %w", u.Redacted(), err)
 	}
-	stop := interrupt(ctx, nc)
+	stop := Interrupt(ctx, nc)
 	if u.Scheme == "https" {
 		nc = tls.Client(nc, &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12})
 	}
@@ -62,8 +62,8 @@ func orElse(s, other string) string {
 	return s
 }
 
-// interrupt makes ctx end what is being read or written on nc. stop ends the watch and reports whether ctx had not ended.
-func interrupt(ctx context.Context, nc net.Conn) (stop func() bool) {
+// Interrupt makes ctx end what is being read or written on nc. stop ends the watch and reports whether ctx had not ended.
+func Interrupt(ctx context.Context, nc net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 }
 

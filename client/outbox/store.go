@@ -1,4 +1,4 @@
-package client
+package outbox
 
 import (
 	"maps"
@@ -27,12 +27,12 @@ type State struct {
 	// ClientID is the session's client identifier; Session tells that the session may exist at the server.
 	ClientID string
 	Session  bool
-	Messages []StoredMessage // in the order of their acceptance
-	Received []uint16        // QoS 2 identifiers that await PUBREL
+	Messages []Message // in the order of their acceptance
+	Received []uint16  // QoS 2 identifiers that await PUBREL
 }
 
-// StoredMessage is a message that is not done.
-type StoredMessage struct {
+// Message is a message that is not done.
+type Message struct {
 	Seq      uint64 // counts the messages of this store; order of acceptance
 	ID       uint16 // packet identifier, 0 while it has none
 	Released bool   // QoS 2: PUBREC has come, only PUBREL is to be sent again
@@ -73,19 +73,19 @@ type Change struct {
 	Seq      uint64
 	ID       uint16
 	ClientID string
-	Message  *StoredMessage
+	Message  *Message
 }
 
 // image is the state of a store in memory.
 type image struct {
 	clientID string
 	session  bool
-	messages map[uint64]*StoredMessage
+	messages map[uint64]*Message
 	received map[uint16]struct{}
 }
 
 func newImage() image {
-	return image{messages: map[uint64]*StoredMessage{}, received: map[uint16]struct{}{}}
+	return image{messages: map[uint64]*Message{}, received: map[uint16]struct{}{}}
 }
 
 // apply makes one change. Changes about a message that is not there have no effect: a log cut short has such.
@@ -124,25 +124,25 @@ func (m *image) state() State {
 	return s
 }
 
-// MemoryStore is a Store that lives as long as the process: state can pass from one Client to the next, and tests can look into
+// Memory is a Store that lives as long as the process: state can pass from one Client to the next, and tests can look into
 // it. It may be shared between goroutines, but by one Client at a time.
-type MemoryStore struct {
+type Memory struct {
 	mu    sync.Mutex
 	image image
 }
 
-// NewMemoryStore makes an empty store.
-func NewMemoryStore() *MemoryStore { return &MemoryStore{image: newImage()} }
+// NewMemory makes an empty store.
+func NewMemory() *Memory { return &Memory{image: newImage()} }
 
 // Load returns what is kept.
-func (s *MemoryStore) Load() (State, error) {
+func (s *Memory) Load() (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.image.state(), nil
 }
 
 // Commit takes the changes.
-func (s *MemoryStore) Commit(changes []Change) error {
+func (s *Memory) Commit(changes []Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range changes {
@@ -152,4 +152,4 @@ func (s *MemoryStore) Commit(changes []Change) error {
 }
 
 // Close does nothing: the next Client finds the state.
-func (s *MemoryStore) Close() error { return nil }
+func (s *Memory) Close() error { return nil }
