@@ -21,7 +21,7 @@ TESTFLAGS ?= -shuffle=on -timeout=10m
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := build
-.PHONY: help run build install uninstall test test-race test-portable test-foreign check format lint arch generated generate \
+.PHONY: help run build install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
 	cross bench fuzz soak mutate conformance cover dependencies clean FORCE
 
 help: ## this list
@@ -92,6 +92,9 @@ $(TOOLS)/.built: tools/go.mod tools/go.sum
 format: $(TOOLS)/.built
 	@out=$$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 $(TOOLS)/gofumpt -l); \
 	if [ -n "$$out" ]; then echo "not formatted (run: $(TOOLS)/gofumpt -w FILES):"; echo "$$out"; exit 1; fi
+
+fmt: $(TOOLS)/.built ## formats every Go file
+	git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 $(TOOLS)/gofumpt -w
 
 lint: $(TOOLS)/.built
 	$(GO) vet ./...
