@@ -60,18 +60,22 @@ type Saved struct {
 type Store interface {
 	// Commit submits a batch and returns at once. done runs when the batch is as
 	// durable as level asks, or with the error that prevented it; then nothing of
-	// the batch is in force. Completions run in the order of the commits of one
+	// the batch is in force. A change that lacks its record or is of unknown kind
+	// is such an error; one to a session that is not there, or no more, hits
+	// nothing and is none. Completions run in the order of the commits of one
 	// session key. With Immediate true done runs before Commit returns.
 	Commit(b *Batch, level Level, done func(error))
 	// Immediate reports that commits and reads complete inside the call.
 	Immediate() bool
 	// ReadQueue gives up to max entries of a session's queue with Seq >= from that
 	// are not in flight, in order, and sees every batch completed before the call.
+	// The slice is the caller's. A session that is not there has no entries.
 	ReadQueue(key record.SessionKey, from uint64, max int, done func([]record.Queued, error))
 	// LoadSessions calls f for each stored session; f owns what it is given.
 	LoadSessions(f func(*Saved) error) error
 	// LoadRetained calls f for each retained message.
 	LoadRetained(f func(*record.Message) error) error
-	// Close flushes, completes or fails what is outstanding, and ends the engine.
+	// Close flushes, completes or fails what is outstanding, and ends the engine;
+	// later calls fail with ErrClosed.
 	Close() error
 }
