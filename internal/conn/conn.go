@@ -116,15 +116,19 @@ type Conn struct {
 	lastIn  record.Instant
 	timerAt record.Instant
 	packets int32
-	keep    uint16 // seconds, in force
-	state   state
-	version mqtt.Version
-	ending  session.Ending
-	end     logging.Reason
-	dirty   bool
-	blocked bool // the socket took less than it was given
-	paused  bool
-	poked   bool // paused by its own full output
+	// countedBytes and countedPackets are this connection's part of the counts of
+	// what waits.
+	countedPackets int32
+	countedBytes   int
+	keep           uint16 // seconds, in force
+	state          state
+	version        mqtt.Version
+	ending         session.Ending
+	end            logging.Reason
+	dirty          bool
+	blocked        bool // the socket took less than it was given
+	paused         bool
+	poked          bool // paused by its own full output
 	// overlong: the length of the packet at hand was not written in the shortest
 	// form, which 5.0 forbids and CONNECT alone cannot know in time.
 	overlong bool
@@ -447,7 +451,8 @@ func (c *Conn) shut() {
 		c.env.put(c.out)
 		c.out = nil
 	}
-	c.waiting = 0
+	c.waiting, c.packets = 0, 0
+	c.count()
 	c.listener.Open.Add(-1)
 	c.sock.Close()
 }

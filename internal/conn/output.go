@@ -48,7 +48,7 @@ func (c *Conn) Frame(f *hub.Frame) session.Drop {
 	c.sent(len(f.B))
 	n := &c.env.Shard.Count
 	n.PublishSent++
-	n.PublishBytesSent += uint64(len(f.B))
+	n.PublishBytesSent += uint64(f.Payload)
 	return session.DropNone
 }
 
@@ -162,7 +162,10 @@ func (c *Conn) write() {
 	}
 	n, err := c.sock.Write(bufs)
 	if err != nil {
-		c.EOF(err)
+		// Not here: this may be in the middle of routing a message, and the end of a
+		// connection publishes its will.
+		c.blocked = true
+		e.Shard.Post(func() { c.EOF(err) })
 		return
 	}
 	e.Shard.Count.BytesSent += uint64(n)
@@ -177,12 +180,26 @@ func (c *Conn) write() {
 			c.out = nil
 		}
 		c.waiting, c.packets = 0, 0
+		c.count()
 		return
 	}
 	c.blocked = true
 	c.packets = int32(int64(c.packets) * int64(c.waiting-n) / int64(c.waiting))
 	c.waiting -= n
 	c.advance(n)
+	c.count()
+}
+
+// count brings the counts of what waits up to date. It is asked only after a
+// write, so they are of what sockets did not take.
+func (c *Conn) count() {
+	if c.waiting == c.countedBytes {
+		return
+	}
+	n := &c.env.Shard.Count
+	n.OutBytes += int64(c.waiting - c.countedBytes)
+	n.OutPackets += int64(c.packets - c.countedPackets)
+	c.countedBytes, c.countedPackets = c.waiting, c.packets
 }
 
 // advance drops the first n bytes of what waits.

@@ -260,6 +260,8 @@ func online(c *Client) bool { return c.live.Load()&liveOnline != 0 }
 // Frame is one encoded PUBLISH that several connections are given.
 type Frame struct {
 	B []byte
+	// Payload is the size of its payload in bytes.
+	Payload int
 	// Owned: B is never written again and may be kept by reference.
 	Owned bool
 }

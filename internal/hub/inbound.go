@@ -64,7 +64,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	}
 	if raw != nil && p.QoS == 0 {
 		k := variant(c.S.Version() == mqtt.V5, p.Retain)
-		sh.frames.f[k], sh.frames.has[k] = Frame{B: raw}, true
+		sh.frames.f[k], sh.frames.has[k] = Frame{B: raw, Payload: len(p.Payload)}, true
 	}
 	matched := sh.route(m)
 	if p.QoS > 0 {
@@ -176,7 +176,6 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 	defer sh.putFX(fx)
 	codes := sh.codes[:0]
 	reason := ""
-	fresh := len(c.cursors)
 	inUse := v5 && c.S.InUse(p.PacketID)
 	for it := p.Filters(); it.Next(&f); {
 		if inUse {
@@ -207,7 +206,7 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 	}
 	c.S.Suback(p.PacketID, codes, reason, fx)
 	sh.apply(c, fx)
-	if len(c.cursors) > fresh {
+	if len(c.cursors) > 0 {
 		sh.pumpCursors(c)
 	}
 	return nil

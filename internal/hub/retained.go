@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"slices"
+
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/router"
 	"github.com/midgemq/midge/internal/session"
@@ -68,16 +70,13 @@ func (sh *Shard) retainedDue(e expiring) {
 // startCursor begins the delivery of what matches a new subscription. What
 // changes from now on reaches the subscriber live and is skipped here.
 func (sh *Shard) startCursor(c *Client, filter string, s *record.Subscription) {
+	sh.stopCursors(c, filter) // who repeats itself gets one delivery, from the start
 	it := sh.Hub.Retained.Cursor(filter, sh.Hub.seq.Load())
 	c.cursors = append(c.cursors, &cursor{it: it, filter: filter, qos: s.QoS, sub: s.ID, noLocal: s.NoLocal})
 }
 
 func (sh *Shard) stopCursors(c *Client, filter string) {
-	for _, k := range c.cursors {
-		if k.filter == filter {
-			k.done, k.left = true, nil
-		}
-	}
+	c.cursors = slices.DeleteFunc(c.cursors, func(k *cursor) bool { return k.filter == filter })
 }
 
 // Drained tells that the output of a connection has room again.

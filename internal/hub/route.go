@@ -48,7 +48,7 @@ func (fr *frames) get(m *record.Message, v5, retain bool, now record.Instant) *F
 			v = mqtt.V5
 		}
 		fr.buf[k] = AppendPublish(fr.buf[k][:0], m, &session.Send{Type: publish, Msg: m, Retain: retain}, v, 0, false, now)
-		fr.f[k] = Frame{B: fr.buf[k]}
+		fr.f[k] = Frame{B: fr.buf[k], Payload: len(m.Payload)}
 		fr.has[k] = true
 		if cap(fr.buf[k]) > 1<<16 {
 			fr.f[k].Owned, fr.buf[k] = true, nil // a large one is not kept for reuse

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/record"
@@ -19,6 +20,8 @@ const (
 	// outboxNow is how much one batch may gather for other loops before it is
 	// handed over.
 	outboxNow = 512
+	// inboxLimit is how much mail may wait for a loop before others hold back.
+	inboxLimit = 1 << 14
 )
 
 // Shard is one loop's part of the hub: the sessions it owns and the batch it
@@ -54,10 +57,12 @@ type Shard struct {
 	swept    record.Instant
 
 	// guarded by mu
-	mu     sync.Mutex
-	inbox  []mail
-	spare  []mail
-	closed bool
+	mu sync.Mutex
+	// waiting mirrors len(inbox) for other loops
+	waiting atomic.Int64
+	inbox   []mail
+	spare   []mail
+	closed  bool
 }
 
 type heldGates struct {
@@ -133,6 +138,7 @@ func (sh *Shard) Turn() {
 	in := sh.inbox
 	sh.inbox, sh.spare = sh.spare[:0], nil
 	sh.mu.Unlock()
+	defer sh.waiting.Add(-int64(len(in)))
 	for i := range in {
 		m := &in[i]
 		switch m.kind {
@@ -191,11 +197,25 @@ func (sh *Shard) put(ms ...mail) bool {
 	}
 	first := len(sh.inbox) == 0
 	sh.inbox = append(sh.inbox, ms...)
+	sh.waiting.Add(int64(len(ms)))
 	sh.mu.Unlock()
 	if first {
 		sh.wake()
 	}
 	return true
+}
+
+// Congested reports whether another loop has more mail than it should: until it
+// has caught up, the caller reads no messages from its own connections, so that
+// a busy loop slows its publishers and memory stays bounded. It still works on
+// its own mail, so two loops never wait for each other.
+func (sh *Shard) Congested() bool {
+	for _, o := range sh.Hub.Shards {
+		if o != sh && o.waiting.Load() > inboxLimit {
+			return true
+		}
+	}
+	return false
 }
 
 // Pending reports whether mail waits. Any goroutine.

@@ -25,6 +25,9 @@ const (
 	// acceptBatch bounds the connections accepted per turn, so that a storm does
 	// not keep open connections waiting.
 	acceptBatch = 256
+	// congestedPause is how long a loop stands back whose mail another cannot keep
+	// up with; sockets stay readable meanwhile, so without it the loop would spin.
+	congestedPause = 200 * time.Microsecond
 )
 
 // Loop is one event loop. Everything but stop and the shard's inbox belongs to
@@ -49,6 +52,7 @@ type Loop struct {
 	buf       []byte
 	iov       []syscall.Iovec
 	armed     record.Instant
+	held      bool // no reading in this batch
 	n         int
 	waitErr   error
 	poll      func(uintptr) bool
@@ -186,6 +190,9 @@ func (l *Loop) run() {
 			return
 		}
 		sh.Begin(l.engine.clock.Now())
+		if l.held = sh.Congested(); l.held {
+			time.Sleep(congestedPause)
+		}
 		for i := range l.n {
 			l.event(&l.events[i])
 		}
@@ -245,7 +252,7 @@ func (l *Loop) sockEvent(s *sock, events uint32) {
 			s.watch(s.events &^ syscall.EPOLLOUT)
 		}
 	}
-	if s.fd < 0 || events&(syscall.EPOLLIN|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
+	if s.fd < 0 || l.held || events&(syscall.EPOLLIN|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
 		return
 	}
 	n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&l.buf[0])), readBuffer)
