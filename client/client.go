@@ -97,6 +97,9 @@ func New(o Options) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.disp = newDispatcher(&c.opts, &c.dropped)
 	c.subs.init()
+	if h := o.DefaultHandler; h != nil {
+		c.subs.fallback = []*receiver{{handler: h, manual: o.ManualAck}}
+	}
 	c.version = orVersion(o.Version, mqtt.V5)
 	c.clientID = o.ClientID
 	c.persistent = o.Resume
