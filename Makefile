@@ -109,6 +109,7 @@ arch: ## shape of the tree, names in documents
 	$(GO) test ./internal/arch/...
 
 generated: ## generated files must be what their generator writes now
+	$(GO) mod tidy -diff
 	$(GO) run ./internal/tools/conformance -check
 	$(GO) run ./internal/tools/mutate faults -verify -areas -min 100
 	$(GO) run ./internal/tools/dependencies -check
