@@ -222,10 +222,10 @@ func (sh *Shard) pass(c *Client, m *record.Message, d session.Delivery) {
 		seq = sh.Hub.nextSeq()
 	}
 	if c.shard == sh {
-		sh.deliver(c, m, d, seq)
+		sh.deliver(c, m, d, seq, sh.now)
 		return
 	}
-	sh.mailTo(c.shard, mail{kind: mailDeliver, c: c, msg: m, d: d, seq: seq})
+	sh.mailTo(c.shard, mail{kind: mailDeliver, c: c, msg: m, d: d, seq: seq, at: sh.now})
 }
 
 // deliver0 is the fast path: QoS 0 to a client of this loop that needs no
@@ -240,8 +240,10 @@ func (sh *Shard) deliver0(c *Client, m *record.Message, retain bool) {
 	}
 }
 
-// deliver gives a message to a session of this loop.
-func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq uint64) {
+// deliver gives a message to a session of this loop. at is when it was routed,
+// which decides on its expiry: one with interval 0 reaches subscribers that can
+// take it at once whichever loop they are on.
+func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq uint64, at record.Instant) {
 	if c.ended {
 		return
 	}
@@ -249,7 +251,7 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 		return
 	}
 	fx := sh.getFX()
-	c.S.Deliver(m, d, seq, sh.now, fx)
+	c.S.Deliver(m, d, seq, at, fx)
 	sh.apply(c, fx)
 	sh.putFX(fx)
 }

@@ -92,6 +92,7 @@ type mail struct {
 	d      session.Delivery
 	seq    uint64
 	ticket uint64
+	at     record.Instant // when it was routed
 	kind   mailKind
 }
 
@@ -143,7 +144,7 @@ func (sh *Shard) Turn() {
 		m := &in[i]
 		switch m.kind {
 		case mailDeliver:
-			sh.deliver(m.c, m.msg, m.d, m.seq)
+			sh.deliver(m.c, m.msg, m.d, m.seq, m.at)
 		case mailFunc:
 			m.fn()
 		case mailRelease:
