@@ -83,7 +83,7 @@ func checkAgainst(t *testing.T, q *queue, want map[uint64]record.Queued, flying 
 // entries out of order and repeated ones among them, which the broker's order of
 // commits makes rare and so other tests hardly reach.
 func TestQueueRandom(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(5) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		var q queue
 		want := map[uint64]record.Queued{}
