@@ -13,7 +13,7 @@ type outbound struct {
 	snd flow.Sender[record.Queued]
 	q   queue
 	// owed counts deliveries whose PUBCOMP is owed; since: when that began or last
-	// got better.
+	// got better, or when they were asked for again on this connection.
 	owed   int
 	since  record.Instant
 	warned bool // Stalled was reported for this connection
@@ -112,7 +112,9 @@ func (s *Session) Deliver(m *record.Message, d Delivery, seq uint64, now record.
 		return true
 	}
 	o := s.outbound()
-	o.checkOwed(now, fx)
+	if s.online {
+		o.checkOwed(now, fx)
+	}
 	e := record.Queued{Msg: m, Seq: seq, SubID: d.SubID, QoS: d.QoS, Retain: d.Retain, Group: d.Group}
 	if s.online && !s.resending && o.q.len() == 0 && o.snd.Free() > 0 {
 		if m.Expired(now) {
@@ -203,6 +205,7 @@ func (s *Session) Resume(now record.Instant, fx *Effects) {
 			why := DropNone
 			switch {
 			case st == flow.AwaitPubcomp:
+				s.out.since = now // asked again, so the patience starts anew
 				fx.send(Send{Type: packet.PUBREL, PacketID: id})
 				return
 			case s.tooLarge(e.Msg, Delivery{SubID: e.SubID, QoS: e.QoS}, now):
@@ -282,8 +285,12 @@ func (s *Session) Refill(entries []record.Queued, now record.Instant, fx *Effect
 	o.q.spilled = max(o.q.spilled-len(entries), 0)
 	if len(entries) == 0 {
 		// The store has fewer than were counted: what it lost is lost, and
-		// counting on would ask for it for ever.
-		o.q.spilled = 0
+		// counting on would ask for it for ever and hold its bytes against
+		// max_queued_bytes.
+		o.q.spilled, o.q.bytes = 0, 0
+		for _, e := range o.q.items[o.q.head:] {
+			o.q.bytes += int64(e.Msg.Size())
+		}
 	}
 	if s.online {
 		s.pump(now, fx)

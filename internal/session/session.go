@@ -72,7 +72,6 @@ func New(rules *Rules, key record.SessionKey, clientID string) Session {
 // in flight stay in the store until the client is back.
 func Restore(rules *Rules, sv *store.Saved, now record.Instant) Session {
 	s := Session{rules: rules, rec: sv.Session, persistent: true, will: sv.Will}
-	s.asked = s.rec.Expiry
 	for i := range sv.Subs {
 		s.setSub(&sv.Subs[i])
 	}
@@ -82,7 +81,6 @@ func Restore(rules *Rules, sv *store.Saved, now record.Instant) Session {
 			o.snd.Restore(f.PacketID, flow.State(f.State), f.Entry)
 			if flow.State(f.State) == flow.AwaitPubcomp {
 				o.owed++
-				o.since = now
 			}
 		}
 		o.q.spilled, o.q.bytes = sv.Queued, sv.QueuedBytes
