@@ -31,6 +31,7 @@ func (c *Conn) beginExchange(a *hub.Admission) {
 func (c *Conn) next(data []byte) {
 	x := c.ext
 	a := x.admission
+	x.asked = false
 	if c.state != stOpen {
 		c.state = stAuth
 		c.park()
@@ -39,6 +40,7 @@ func (c *Conn) next(data []byte) {
 		switch {
 		case c.state >= stClosing:
 		case more:
+			x.asked = true
 			c.sendAuth(mqtt.ContinueAuthentication, a.AuthMethod, out)
 			if c.state == stAuth {
 				c.state = stExchange
@@ -69,7 +71,16 @@ func (c *Conn) sendAuth(code mqtt.ReasonCode, method string, data []byte) {
 	if data != nil {
 		props = packet.AppendBytes(props, packet.PropAuthData, data)
 	}
-	c.Send(&session.Send{Type: packet.AUTH, Code: code, Props: props}, 0)
+	p := packet.Auth{Code: code, Props: props}
+	switch e := (hub.End{Code: mqtt.PacketTooLarge, Reason: logging.ReasonOversizePacket, Text: "AUTH is above the client's maximum packet size"}); {
+	case c.fits(p.Size(mqtt.V5)):
+		c.Send(&session.Send{Type: packet.AUTH, Code: code, Props: props}, 0)
+	case c.state == stOpen: // the exchange cannot go on [MQTT-3.1.2-24]
+		c.fail(e)
+	default:
+		e.Code = mqtt.ImplementationSpecific
+		c.refuse(&e, mqtt.V5)
+	}
 }
 
 // authPacket takes an AUTH of the client.
@@ -91,6 +102,10 @@ func (c *Conn) authPacket(first byte, body []byte) (*hub.End, error) {
 	}
 	if p.Code != want {
 		return wrongCode(packet.AUTH), nil
+	}
+	if want == mqtt.ContinueAuthentication && !x.asked {
+		// An exchange takes one step at a time: a back end must never see two.
+		return &hub.End{Code: mqtt.ProtocolError, Reason: logging.ReasonProtocolError, Text: "AUTH answers no question"}, nil
 	}
 	data, _ := p.Props.Bytes(packet.PropAuthData)
 	data = append([]byte(nil), data...)

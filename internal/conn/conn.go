@@ -144,6 +144,7 @@ type ext struct {
 	method    string
 	admission *hub.Admission
 	reauth    bool // a re-authentication is under way
+	asked     bool // the last AUTH was ours, so an answer is due
 }
 
 // New makes a connection that has just been accepted; layer is nil for plain
@@ -363,13 +364,17 @@ func (c *Conn) notConnect(first byte) {
 
 // protocolError ends the connection for what the codec found.
 func (c *Conn) protocolError(err error) {
+	c.fail(*c.codecEnd(err))
+}
+
+// codecEnd translates what the codec found, and logs it.
+func (c *Conn) codecEnd(err error) *hub.End {
 	var pe *packet.Error
 	if !errors.As(err, &pe) {
-		c.fail(hub.End{Code: mqtt.MalformedPacket, Reason: logging.ReasonMalformed, Text: err.Error()})
-		return
+		return &hub.End{Code: mqtt.MalformedPacket, Reason: logging.ReasonMalformed, Text: err.Error()}
 	}
 	c.env.Shard.Hub.Log.ProtocolErrorf(c.name(), "%s", pe.Error())
-	c.fail(hub.End{Code: pe.Code, Reason: reasonOf(pe.Code), Text: pe.Msg})
+	return &hub.End{Code: pe.Code, Reason: reasonOf(pe.Code), Text: pe.Msg}
 }
 
 func reasonOf(code mqtt.ReasonCode) logging.Reason {

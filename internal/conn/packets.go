@@ -80,8 +80,9 @@ func (c *Conn) beforeOpen(t packet.Type, first byte, body []byte) {
 	case t == packet.AUTH:
 		end, err := c.authPacket(first, body)
 		if err != nil {
-			c.protocolError(err)
-		} else if end != nil {
+			end = c.codecEnd(err)
+		}
+		if end != nil {
 			c.refuse(end, mqtt.V5)
 		}
 	case t == packet.DISCONNECT:
@@ -183,13 +184,7 @@ func (c *Conn) connect(first byte, body []byte) {
 	sh := c.env.Shard
 	sh.Count.Connects++
 	if err := p.Decode(first, body); err != nil {
-		pe, _ := err.(*packet.Error)
-		e := &hub.End{Code: mqtt.MalformedPacket, Reason: logging.ReasonMalformed, Text: err.Error()}
-		if pe != nil {
-			sh.Hub.Log.ProtocolErrorf(c.addr, "%s", pe.Error())
-			e = &hub.End{Code: pe.Code, Reason: reasonOf(pe.Code), Text: pe.Msg}
-		}
-		c.refuse(e, p.ReplyVersion())
+		c.refuse(c.codecEnd(err), p.ReplyVersion())
 		return
 	}
 	c.version = p.Version
@@ -244,6 +239,12 @@ func (c *Conn) decided(a *hub.Admission, d auth.Decision) {
 	}
 	if !c.env.Shard.MayWill(a) {
 		c.refuse(&hub.End{Code: mqtt.NotAuthorized, Reason: logging.ReasonNotAuthorised, Text: "not permitted to publish the will"}, a.Version)
+		return
+	}
+	if a.Conn.MaximumPacketSize != 0 && !c.fits(c.env.Shard.ConnackSize(a)) {
+		// Before the session is touched: a client that cannot be told that it was
+		// let in is not let in [MQTT-3.1.2-24].
+		c.refuse(&hub.End{Code: mqtt.ImplementationSpecific, Reason: logging.ReasonOversizePacket, Text: "CONNACK is above the client's maximum packet size"}, a.Version)
 		return
 	}
 	c.admit(a)
@@ -354,8 +355,7 @@ func (c *Conn) debugConnack(ack int, code byte) {
 	}
 }
 
-// appendConnack encodes the CONNACK of success; its properties give way one by
-// one where the client's limit is too low for them.
+// appendConnack encodes the CONNACK of success, which is known to fit.
 func (c *Conn) appendConnack(dst []byte, s *session.Send) []byte {
 	p := packet.Connack{SessionPresent: s.Present, Code: byte(s.Code), Props: s.Props}
 	ack := 0
@@ -363,9 +363,5 @@ func (c *Conn) appendConnack(dst []byte, s *session.Send) []byte {
 		ack = 1
 	}
 	c.debugConnack(ack, p.Code)
-	if c.version == mqtt.V5 && !c.fits(p.Size(c.version)) {
-		c.env.Shard.Later(c, hub.End{Reason: logging.ReasonOversizePacket})
-		return dst
-	}
 	return p.Append(dst, c.version)
 }
