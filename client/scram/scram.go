@@ -24,29 +24,29 @@ import (
 // SHA256 authenticates by SCRAM-SHA-256 (RFC 5802, RFC 7677): the password never travels and the server proves that it knows
 // it too.
 func SHA256(userName, password string) client.AuthMethod {
-	return scram{name: "SCRAM-SHA-256", hash: sha256.New, user: userName, password: password}
+	return method{name: "SCRAM-SHA-256", hash: sha256.New, user: userName, password: password}
 }
 
 // SHA512 is SHA256 with the longer hash.
 func SHA512(userName, password string) client.AuthMethod {
-	return scram{name: "SCRAM-SHA-512", hash: sha512.New, user: userName, password: password}
+	return method{name: "SCRAM-SHA-512", hash: sha512.New, user: userName, password: password}
 }
 
-type scram struct {
+type method struct {
 	name           string
 	hash           func() hash.Hash
 	user, password string
 }
 
-// maxScramIterations protects from a server that would have the client hash for hours.
-const maxScramIterations = 10_000_000
+// maxIterations protects from a server that would have the client hash for hours.
+const maxIterations = 10_000_000
 
-func (s scram) Name() string { return s.name }
+func (s method) Name() string { return s.name }
 
-func (s scram) Begin(context.Context) client.AuthExchange { return &scramExchange{scram: s} }
+func (s method) Begin(context.Context) client.AuthExchange { return &exchange{method: s} }
 
-type scramExchange struct {
-	scram
+type exchange struct {
+	method
 	nonce       string
 	first       string // client-first-message-bare
 	serverProof []byte
@@ -57,7 +57,7 @@ type scramExchange struct {
 // gs2Header says that no channel binding is in use.
 const gs2Header = "n,,"
 
-func (e *scramExchange) Start() ([]byte, error) {
+func (e *exchange) Start() ([]byte, error) {
 	var b [18]byte
 	rand.Read(b[:]) //nolint:errcheck // documented never to fail
 	e.nonce = base64.StdEncoding.EncodeToString(b[:])
@@ -65,12 +65,12 @@ func (e *scramExchange) Start() ([]byte, error) {
 	return []byte(gs2Header + e.first), nil
 }
 
-func (e *scramExchange) Respond(challenge []byte) ([]byte, error) {
+func (e *exchange) Respond(challenge []byte) ([]byte, error) {
 	if e.answered {
 		// RFC 5802 lets the server's signature come as a last challenge; the answer to it is empty.
 		return nil, e.verify(string(challenge))
 	}
-	nonce, salt, iterations, err := parseScramChallenge(string(challenge))
+	nonce, salt, iterations, err := parseChallenge(string(challenge))
 	if err != nil {
 		return nil, fmt.Errorf("scram: challenge: %w", err)
 	}
@@ -95,13 +95,13 @@ func (e *scramExchange) Respond(challenge []byte) ([]byte, error) {
 	return []byte(final + ",p=" + base64.StdEncoding.EncodeToString(proof)), nil
 }
 
-func (e *scramExchange) mac(key []byte, text string) []byte {
+func (e *exchange) mac(key []byte, text string) []byte {
 	m := hmac.New(e.hash, key)
 	m.Write([]byte(text))
 	return m.Sum(nil)
 }
 
-func (e *scramExchange) verify(final string) error {
+func (e *exchange) verify(final string) error {
 	if reason, failed := strings.CutPrefix(final, "e="); failed {
 		return fmt.Errorf("scram: server error %q", reason)
 	}
@@ -118,14 +118,14 @@ func (e *scramExchange) verify(final string) error {
 	return nil
 }
 
-func (e *scramExchange) Finish(data []byte) error {
+func (e *exchange) Finish(data []byte) error {
 	if data == nil && e.verified {
 		return nil
 	}
 	return e.verify(string(data))
 }
 
-func parseScramChallenge(s string) (nonce string, salt []byte, iterations int, err error) {
+func parseChallenge(s string) (nonce string, salt []byte, iterations int, err error) {
 	parts := strings.Split(s, ",")
 	if len(parts) < 3 || strings.HasPrefix(s, "m=") {
 		return "", nil, 0, errors.New("malformed, or with an extension that is mandatory")
@@ -139,8 +139,8 @@ func parseScramChallenge(s string) (nonce string, salt []byte, iterations int, e
 	if salt, err = base64.StdEncoding.DecodeString(saltText); err != nil {
 		return "", nil, 0, fmt.Errorf("salt: %w", err)
 	}
-	if iterations, err = strconv.Atoi(count); err != nil || iterations < 1 || iterations > maxScramIterations {
-		return "", nil, 0, fmt.Errorf("iteration count %q is not between 1 and %d", count, maxScramIterations)
+	if iterations, err = strconv.Atoi(count); err != nil || iterations < 1 || iterations > maxIterations {
+		return "", nil, 0, fmt.Errorf("iteration count %q is not between 1 and %d", count, maxIterations)
 	}
 	return nonce, salt, iterations, nil
 }
