@@ -22,15 +22,29 @@ func TestAttach(t *testing.T) {
 		{"ends with its connection", Rules{}, nil, Connection{Version: mqtt.V5}, ""},
 		{"its will is not stored", Rules{}, nil, Connection{Version: mqtt.V5, Will: will("w", 0)}, ""},
 		{"stored", Rules{}, nil, Connection{Version: mqtt.V5, Expiry: 1, UserName: "u"}, `save v5 c "u" expiry=1`},
-		{"stored with its will", Rules{}, nil, Connection{Version: mqtt.V311, Expiry: NeverExpires, Will: will("w", 0)},
-			`save v4 c "" expiry=4294967295; save will w`},
+		{
+			"stored with its will",
+			Rules{},
+			nil,
+			Connection{Version: mqtt.V311, Expiry: NeverExpires, Will: will("w", 0)},
+			`save v4 c "" expiry=4294967295; save will w`,
+		},
 		{"at the longest interval", Rules{MaxExpiry: 50}, nil, Connection{Version: mqtt.V5, Expiry: 50}, `save v5 c "" expiry=50`},
 		{"above it", Rules{MaxExpiry: 50}, nil, Connection{Version: mqtt.V5, Expiry: 51}, `save v5 c "" expiry=50`},
 		{"back", Rules{}, &Connection{Version: mqtt.V311, Expiry: NeverExpires, UserName: "u"}, stored(0), `save v5 c "" expiry=100`},
-		{"back, the old will gone", Rules{}, &Connection{Version: mqtt.V5, Expiry: 9, Will: will("w", 5)}, stored(0),
-			`save v5 c "" expiry=100; delete will`},
-		{"back with another will", Rules{}, &Connection{Version: mqtt.V5, Expiry: 9, Will: will("w", 5)},
-			Connection{Version: mqtt.V5, Expiry: 8, Will: will("x", 0)}, `save v5 c "" expiry=8; save will x`},
+		{
+			"back, the old will gone",
+			Rules{},
+			&Connection{Version: mqtt.V5, Expiry: 9, Will: will("w", 5)}, stored(0),
+			`save v5 c "" expiry=100; delete will`,
+		},
+		{
+			"back with another will",
+			Rules{},
+			&Connection{Version: mqtt.V5, Expiry: 9, Will: will("w", 5)},
+			Connection{Version: mqtt.V5, Expiry: 8, Will: will("x", 0)},
+			`save v5 c "" expiry=8; save will x`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

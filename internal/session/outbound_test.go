@@ -194,8 +194,10 @@ func TestAcks(t *testing.T) {
 		{"PUBREC for QoS 1", 1, false, func(tr *trace) bool { return tr.pubrec(1) }, false, ""},
 		{"PUBCOMP for QoS 1", 1, false, func(tr *trace) bool { return tr.pubcomp(1) }, false, ""},
 		{"PUBCOMP before PUBREC", 2, false, func(tr *trace) bool { return tr.pubcomp(1) }, false, ""},
-		{"refusing PUBREC", 2, false, func(tr *trace) bool { return tr.s.Pubrec(1, mqtt.QuotaExceeded, tr.now, &tr.fx) }, true,
-			"dequeue 1; inflight 2 id=2 puback; PUBLISH 2 next q1"},
+		{
+			"refusing PUBREC", 2, false, func(tr *trace) bool { return tr.s.Pubrec(1, mqtt.QuotaExceeded, tr.now, &tr.fx) }, true,
+			"dequeue 1; inflight 2 id=2 puback; PUBLISH 2 next q1",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

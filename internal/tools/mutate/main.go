@@ -1,7 +1,7 @@
 // Command mutate proves that the tests bite: it breaks the broker on purpose and wants to see a test fail.
 //
 //	mutate faults [-verify] [-run REGEXP] [-list FILE] [-j N]
-//	mutate operators [-min PERCENT] [-sample N] [-pkg DIR] [-write FILE]
+//	mutate operators [-min PERCENT] [-sample N] [-seed S] [-pkg DIR] [-scripts=false] [-write FILE]
 //
 // faults are seeded by hand in test/mutate, and every one must be caught. operators negate conditions, remove statements
 // and step off by one, mechanically, in the packages that hold the protocol.

@@ -157,7 +157,7 @@ func TestMechanicalMutants(t *testing.T) {
 	results := tryMutants(context.Background(), &out, mutants, guards, suites, 2)
 	got := map[string]Outcome{}
 	for _, m := range mutants {
-		got[m.Op+": "+m.Text] = results[m.ID]
+		got[m.Op+": "+m.Text] = results[m.ID].Outcome
 	}
 	want := map[string]Outcome{
 		"negate: n < 3 && len(list) > 0": Caught, "boundary: n < 3": Caught, "boundary: len(list) > 0": Caught,
@@ -177,16 +177,49 @@ func TestMechanicalMutants(t *testing.T) {
 	}
 
 	file := filepath.Join(t.TempDir(), "mutants.md")
-	err = conclude(&out, mutants, results, len(mutants), 100, file)
+	err = conclude(&out, mutants, results, tried{len(mutants), 1}, 100, file)
 	if err == nil || !strings.Contains(err.Error(), "15 of 17 mutants caught") {
 		t.Errorf("got %v, want too few caught", err)
 	}
-	if err := conclude(&out, mutants, results, len(mutants), 80, ""); err != nil {
+	if err := conclude(&out, mutants, results, tried{len(mutants), 1}, 80, ""); err != nil {
 		t.Error(err)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil || !strings.Contains(string(b), "| remove | `unseen += sum` |") || strings.Contains(string(b), "`sum -= 100`") {
 		t.Errorf("the report does not list exactly the survivors (%v):\n%s", err, b)
+	}
+}
+
+// TestReport: the figures of a sample, and a survivor whose life has a reason.
+func TestReport(t *testing.T) {
+	a := &Mutant{ID: 1, Op: "negate", File: "p/a.go", Func: "f", Text: "x || y"}
+	b := &Mutant{ID: 2, Op: "remove", File: "p/a.go", Func: "f", Text: "z++"}
+	c := &Mutant{ID: 3, Op: "remove", File: "p/a.go", Func: "f", Text: "y++"}
+	results := map[int]Result{1: {Survived, "other"}, 2: {Hangs, "p"}, 3: {Caught, "other"}}
+	got := mutantReport([]*Mutant{c, b, a}, results, tried{9, 7}, map[string]string{a.Key(): "the same"})
+	for _, want := range []string{
+		"A sample: 3 of 9 mutants, chosen by seed 7.", "| p | **all** | 3 | 2 | 66.7 % | 1 | 1 | 1 |", "| p | negate | 1 | 0 | 0.0 % | 0 | 0 | 0 |",
+		"| p | remove | 2 | 2 | 100.0 % | 1 | 1 | 1 |", "| p/a.go `f` | negate | `x \\|\\| y` | the same |",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the report lacks %q:\n%s", want, got)
+		}
+	}
+	if all := mutantReport([]*Mutant{a}, results, tried{1, 7}, nil); !strings.Contains(all, "All 1 mutants") || !strings.Contains(all, "no test tells") {
+		t.Errorf("got\n%s", all)
+	}
+}
+
+func TestPasses(t *testing.T) {
+	out := "=== RUN   TestA\n--- PASS: TestA (0.00s)\n--- PASS: TestSlow (1.50s)\n    --- PASS: TestSlow/sub (1.50s)\n--- PASS: FuzzSlow (0.06s)\n--- PASS: TestB (0.05s)\nPASS\n"
+	want := [][]string{{"-test.skip=^(TestSlow|FuzzSlow)$"}, {"-test.run=^(TestSlow|FuzzSlow)$"}}
+	if got := passes(out); !slices.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, out := range []string{"", "--- PASS: TestA (0.00s)\n", "--- PASS: TestA (9.00s)\n"} {
+		if got := passes(out); len(got) != 1 || got[0] != nil {
+			t.Errorf("%q: got %q, want one pass of everything", out, got)
+		}
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
-	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,14 @@ type Suite struct {
 	Dir     string
 	Binary  string
 	Timeout time.Duration // several times its run on unchanged code
+	// Passes are the arguments of its runs: the quick tests by themselves come first, as they catch most.
+	Passes [][]string
+}
+
+// Result is what became of one mutant.
+type Result struct {
+	Outcome
+	By string // test package that caught it
 }
 
 func runOperators(ctx context.Context, args []string, w io.Writer) error {
@@ -49,6 +58,7 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 	write := fl.String("write", "", "write the report, survivors included, to this file")
 	parallel := fl.Int("j", runtime.NumCPU(), "mutants tried at once")
 	list := fl.Bool("list", false, "print the mutants and stop")
+	scripts := fl.Bool("scripts", true, "show what the unit tests let live to the behaviour scripts")
 	if err := fl.Parse(args); err != nil {
 		return err
 	}
@@ -73,7 +83,10 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 		for name, text := range files {
 			texts[name] = text
 		}
-		tests := existing(append(append([]string{}, t.tests...), scriptTests...))
+		tests := existing(t.tests)
+		if *scripts {
+			tests = append(tests, existing(scriptTests)...)
+		}
 		if len(tests) == 0 {
 			return fmt.Errorf("%s has no tests", t.dir)
 		}
@@ -107,7 +120,13 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return conclude(w, mutants, results, total, *least, *write)
+	return conclude(w, mutants, results, tried{total, *seed}, *least, *write)
+}
+
+// tried says which part of all mutants was tried: with fewer than all, the sample of a seed.
+type tried struct {
+	total int
+	seed  int64
 }
 
 func existing(dirs []string) []string {
@@ -135,23 +154,57 @@ func buildSuites(ctx context.Context, w io.Writer, dir string, texts map[string]
 		}
 		s.Timeout = 10 * time.Minute
 		start := time.Now()
-		if o, out := s.run(ctx, 0); o != Survived {
+		o, out := s.pass(ctx, 0, []string{"-test.v"})
+		if o != Survived {
 			return nil, fmt.Errorf("the tests of %s fail with every mutant off:\n%s", d, tail(out, 30))
 		}
 		took := time.Since(start)
 		s.Timeout = 5*took + 5*time.Second
+		s.Passes = passes(out)
 		fmt.Fprintf(w, "%s passes in %.1f s with every mutant off\n", d, took.Seconds())
 		suites[d] = s
 	}
 	return suites, nil
 }
 
-// run runs the suite with one mutant on; 0 is none.
-func (s *Suite) run(ctx context.Context, id int) (Outcome, string) {
+// slowTest is what a test may take on unchanged code and still belong to the first pass.
+const slowTest = 50 * time.Millisecond
+
+var tookLine = regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([0-9.]+)s\)$`)
+
+// passes splits a suite by what its tests took in a run with -test.v.
+func passes(out string) [][]string {
+	var slow []string
+	all := tookLine.FindAllStringSubmatch(out, -1)
+	for _, m := range all {
+		if sec, err := strconv.ParseFloat(m[2], 64); err == nil && sec > slowTest.Seconds() {
+			slow = append(slow, m[1])
+		}
+	}
+	if len(slow) == 0 || len(slow) == len(all) {
+		return [][]string{nil}
+	}
+	names := "^(" + strings.Join(slow, "|") + ")$"
+	return [][]string{{"-test.skip=" + names}, {"-test.run=" + names}}
+}
+
+// run runs the suite with one mutant on.
+func (s *Suite) run(ctx context.Context, id int) Outcome {
+	o := Survived
+	for _, args := range s.Passes {
+		if o, _ = s.pass(ctx, id, args); o != Survived {
+			break
+		}
+	}
+	return o
+}
+
+// pass runs tests of the suite with one mutant on; 0 is none.
+func (s *Suite) pass(ctx context.Context, id int, more []string) (Outcome, string) {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout+10*time.Second)
 	defer cancel()
 	args := []string{s.Binary, "-test.failfast", "-test.timeout=" + s.Timeout.String()}
-	args = append(args, suiteArgs[s.Dir]...)
+	args = append(append(args, more...), suiteArgs[s.Dir]...)
 	if limit := memoryLimit(); limit != "" {
 		args = append(strings.Fields(limit), args...)
 	}
@@ -171,9 +224,9 @@ func (s *Suite) run(ctx context.Context, id int) (Outcome, string) {
 	return NoBuild, err.Error()
 }
 
-func tryMutants(ctx context.Context, w io.Writer, mutants []*Mutant, guards map[int][]string, suites map[string]*Suite, parallel int) map[int]Outcome {
+func tryMutants(ctx context.Context, w io.Writer, mutants []*Mutant, guards map[int][]string, suites map[string]*Suite, parallel int) map[int]Result {
 	var mu sync.Mutex
-	results := map[int]Outcome{}
+	results := map[int]Result{}
 	work := make(chan *Mutant)
 	var wg sync.WaitGroup
 	for range parallel {
@@ -181,16 +234,16 @@ func tryMutants(ctx context.Context, w io.Writer, mutants []*Mutant, guards map[
 		go func() {
 			defer wg.Done()
 			for m := range work {
-				o := Survived
+				r := Result{Outcome: Survived}
 				for _, d := range guards[m.ID] {
-					if o, _ = suites[d].run(ctx, m.ID); o != Survived {
+					if r = (Result{suites[d].run(ctx, m.ID), d}); r.Outcome != Survived {
 						break
 					}
 				}
 				mu.Lock()
-				results[m.ID] = o
-				if !o.bites() {
-					fmt.Fprintf(w, "%s %s:%d %s: %s\n", o, m.File, m.Line, m.Op, m.Text)
+				results[m.ID] = r
+				if !r.bites() {
+					fmt.Fprintf(w, "%s %s:%d %s %s: %s\n", r.Outcome, m.File, m.Line, m.Func, m.Op, m.Text)
 				}
 				mu.Unlock()
 			}
@@ -208,7 +261,7 @@ func tryMutants(ctx context.Context, w io.Writer, mutants []*Mutant, guards map[
 }
 
 // conclude prints and writes the figures and judges them.
-func conclude(w io.Writer, mutants []*Mutant, results map[int]Outcome, total, least int, file string) error {
+func conclude(w io.Writer, mutants []*Mutant, results map[int]Result, of tried, least int, file string) error {
 	caught := 0
 	for _, m := range mutants {
 		if results[m.ID].bites() {
@@ -221,7 +274,7 @@ func conclude(w io.Writer, mutants []*Mutant, results map[int]Outcome, total, le
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(file, []byte(mutantReport(mutants, results, total, reasons)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(mutantReport(mutants, results, of, reasons)), 0o644); err != nil {
 			return err
 		}
 	}
@@ -229,92 +282,4 @@ func conclude(w io.Writer, mutants []*Mutant, results map[int]Outcome, total, le
 		return fmt.Errorf("%d of %d mutants caught, at least %d %% are wanted", caught, len(mutants), least)
 	}
 	return nil
-}
-
-// reasonFile says why a survivor is let live: a line is "KEY<tab>REASON". Survivors without one are to be worked on.
-const reasonFile = "test/mutate/survivors.tsv"
-
-func loadReasons() (map[string]string, error) {
-	b, err := os.ReadFile(reasonFile)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]string{}
-	for i, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-		key, reason, ok := strings.Cut(line, "\t")
-		if !ok || reason == "" {
-			return nil, fmt.Errorf("%s:%d: want KEY, tab, reason", reasonFile, i+1)
-		}
-		out[key] = reason
-	}
-	return out, nil
-}
-
-// mutantReport is the text of docs/mutants.md.
-func mutantReport(mutants []*Mutant, results map[int]Outcome, total int, reasons map[string]string) string {
-	type count struct{ caught, hangs, all int }
-	counts := map[[2]string]*count{}
-	var survivors []*Mutant
-	caught := 0
-	for _, m := range mutants {
-		k := [2]string{filepath.ToSlash(filepath.Dir(m.File)), m.Op}
-		c := counts[k]
-		if c == nil {
-			c = &count{}
-			counts[k] = c
-		}
-		c.all++
-		switch o := results[m.ID]; {
-		case o == Hangs:
-			c.hangs++
-			fallthrough
-		case o == Caught:
-			c.caught++
-			caught++
-		default:
-			survivors = append(survivors, m)
-		}
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, `# Mutants
-
-Mechanical changes to the packages that hold the protocol, and what the tests made of them. Written by `+"`make mutate`"+`.
-*negate*: a condition answers the other way. *remove*: a statement is left out. *boundary*: a comparison answers the other
-way where both sides are equal. *off-by-one*: a sum or difference is one more.
-
-%d of %d mutants caught (%.1f %%); %d tried of %d there are.
-
-| Package | Operator | Mutants | Caught | of these by hanging |
-|---|---|--:|--:|--:|
-`, caught, len(mutants), 100*float64(caught)/float64(len(mutants)), len(mutants), total)
-	keys := make([][2]string, 0, len(counts))
-	for k := range counts {
-		keys = append(keys, k)
-	}
-	sort.Slice(keys, func(i, j int) bool { return keys[i][0]+" "+keys[i][1] < keys[j][0]+" "+keys[j][1] })
-	for _, k := range keys {
-		c := counts[k]
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d |\n", k[0], k[1], c.all, c.caught, c.hangs)
-	}
-	b.WriteString("\n## Survivors\n\n| Where | Operator | Source | Why it lives |\n|---|---|---|---|\n")
-	sort.Slice(survivors, func(i, j int) bool { return survivors[i].ID < survivors[j].ID })
-	for _, m := range survivors {
-		why := reasons[m.Key()]
-		if why == "" {
-			why = "no test tells the difference"
-		}
-		fmt.Fprintf(&b, "| %s `%s` | %s | `%s` | %s |\n", m.File, m.Func, m.Op, shorten(m.Text), why)
-	}
-	return b.String()
-}
-
-func shorten(s string) string {
-	const limit = 100
-	if r := []rune(s); len(r) > limit {
-		s = string(r[:limit]) + "…"
-	}
-	return strings.ReplaceAll(strings.ReplaceAll(s, "|", "\\|"), "`", "'")
 }
