@@ -289,6 +289,8 @@ func (x *pair) answer(id uint16) {
 		x.pubcomp(id)
 	case Reserved:
 		x.release(id)
+	default:
+		x.fatal("id %d is in state %d", id, x.p.list[i].st)
 	}
 }
 

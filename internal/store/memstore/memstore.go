@@ -196,7 +196,13 @@ func (s *Store) apply(op *record.Op) (gone *session) {
 			delete(s.retained, op.Filter)
 		}
 		return nil
+	default:
+		return s.applyTo(op)
 	}
+}
+
+// applyTo is apply for changes to what an existing session owns.
+func (s *Store) applyTo(op *record.Op) (gone *session) {
 	sh := &s.shards[shardOf(op.Key)]
 	x := sh.sessions[op.Key]
 	if x == nil {
@@ -248,6 +254,7 @@ func (s *Store) apply(op *record.Op) (gone *session) {
 		x.will = op.Will
 	case record.DeleteWill:
 		x.will = nil
+	default: // apply has carried it out
 	}
 	return nil
 }

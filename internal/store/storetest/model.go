@@ -61,11 +61,14 @@ func (m *model) applyOne(op *record.Op) {
 	case record.DeleteSession:
 		delete(m.sessions, op.Key)
 		return
+	default:
+		if x := m.sessions[op.Key]; x != nil {
+			x.apply(op)
+		}
 	}
-	x := m.sessions[op.Key]
-	if x == nil {
-		return
-	}
+}
+
+func (x *modelSession) apply(op *record.Op) {
 	switch op.Kind {
 	case record.PutSubscription:
 		x.subs[op.Sub.Filter] = *op.Sub
@@ -95,6 +98,7 @@ func (m *model) applyOne(op *record.Op) {
 		x.will = op.Will
 	case record.DeleteWill:
 		x.will = nil
+	default: // not a session's own
 	}
 }
 
