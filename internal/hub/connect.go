@@ -202,7 +202,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	fx := sh.getFX()
 	c.S.Attach(&a.Conn, fx)
 	sh.debugWill(a)
-	fx.Sends = append(fx.Sends, session.Send{Type: packet.CONNACK, Present: present && a.Version != mqtt.V31, Props: sh.connackProps(c, a)})
+	fx.Sends = append(fx.Sends, session.Send{Type: packet.CONNACK, Present: present && a.Version != mqtt.V31, Props: sh.connackProps(a)})
 	l.Accept(c, a)
 	sh.apply(c, fx)
 	fx.Reset()
@@ -215,9 +215,15 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	sh.pumpCursors(c)
 }
 
+// ConnackSize is the size of the CONNACK that lets the client in, in bytes.
+func (sh *Shard) ConnackSize(a *Admission) int {
+	p := packet.Connack{Props: sh.connackProps(a)}
+	return p.Size(a.Version)
+}
+
 // connackProps are the MQTT 5 properties of a successful CONNACK, in
 // Mosquitto's order: only those that say something.
-func (sh *Shard) connackProps(c *Client, a *Admission) []byte {
+func (sh *Shard) connackProps(a *Admission) []byte {
 	if a.Version != mqtt.V5 {
 		return nil
 	}
@@ -238,8 +244,8 @@ func (sh *Shard) connackProps(c *Client, a *Admission) []byte {
 			p = packet.AppendBytes(p, packet.PropAuthData, a.FinalData)
 		}
 	}
-	if c.S.Expiry() != a.Conn.Expiry {
-		p = packet.AppendUint(p, packet.PropSessionExpiry, c.S.Expiry()) // [U5-3.2.2.3.2-2]
+	if limit := cfg.Rules.MaxExpiry; limit > 0 && a.Conn.Expiry > limit {
+		p = packet.AppendUint(p, packet.PropSessionExpiry, limit) // [U5-3.2.2.3.2-2]
 	}
 	if a.ResponseInfo && cfg.ResponseInfo != "" {
 		p = packet.AppendString(p, packet.PropResponseInfo, cfg.ResponseInfo)
