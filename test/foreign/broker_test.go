@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -214,15 +215,19 @@ func freePort(t *testing.T) int {
 type proxy struct {
 	port   int
 	target string
+	trace  *trace
 
 	mu     sync.Mutex
 	conns  map[*net.TCPConn]bool
 	closed bool
 	held   bool // new connections are refused
+	sent   int  // bytes that clients have sent
+	every  int  // cut each time they have sent so many more; 0 is never
+	cuts   int  // how often that may still happen
 	wg     sync.WaitGroup
 }
 
-func startProxy(t *testing.T, target int) *proxy {
+func startProxy(t *testing.T, name string, target int, ws bool) *proxy {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -230,7 +235,7 @@ func startProxy(t *testing.T, target int) *proxy {
 	}
 	p := &proxy{
 		port: ln.Addr().(*net.TCPAddr).Port, target: fmt.Sprintf("127.0.0.1:%d", target),
-		conns: map[*net.TCPConn]bool{},
+		trace: newTrace(t, name, ws), conns: map[*net.TCPConn]bool{},
 	}
 	p.wg.Add(1)
 	go func() {
@@ -270,10 +275,15 @@ func (p *proxy) serve(client *net.TCPConn) {
 	p.conns[client], p.conns[server] = true, true
 	p.wg.Add(2)
 	p.mu.Unlock()
-	for _, pair := range [][2]*net.TCPConn{{client, server}, {server, client}} {
+	p.trace.line("-- connected")
+	for i, pair := range [][2]*net.TCPConn{{client, server}, {server, client}} {
+		var seen io.Writer = &direction{tr: p.trace, arrow: []string{"->", "<-"}[i]}
+		if i == 0 {
+			seen = io.MultiWriter(seen, (*counter)(p))
+		}
 		go func() {
 			defer p.wg.Done()
-			_, _ = pair[0].WriteTo(pair[1])
+			_, _ = io.Copy(pair[1], io.TeeReader(pair[0], seen))
 			client.Close()
 			server.Close()
 			p.mu.Lock()
@@ -283,10 +293,37 @@ func (p *proxy) serve(client *net.TCPConn) {
 	}
 }
 
+// cutEvery cuts each time clients have sent n more bytes, at most times times.
+func (p *proxy) cutEvery(n, times int) {
+	p.mu.Lock()
+	p.every, p.cuts = n, times
+	p.mu.Unlock()
+}
+
+// counter is the proxy as it counts the bytes of clients.
+type counter proxy
+
+func (c *counter) Write(b []byte) (int, error) {
+	p := (*proxy)(c)
+	p.mu.Lock()
+	before := p.sent
+	p.sent += len(b)
+	due := p.every > 0 && p.cuts > 0 && p.sent/p.every > before/p.every
+	if due {
+		p.cuts--
+	}
+	p.mu.Unlock()
+	if due {
+		p.cut()
+	}
+	return len(b), nil
+}
+
 // cut resets all connections: bytes on their way are lost.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.trace.line("-- cut")
 	for c := range p.conns {
 		_ = c.SetLinger(0)
 		c.Close()

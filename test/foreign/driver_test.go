@@ -95,6 +95,9 @@ type library struct {
 	// duplicate and has the packet id and the payload of one seen before is then the library's repetition, not the
 	// broker's.
 	redelivers bool
+	// resendsPublish says that the library repeats a QoS 2 PUBLISH after a reconnection although it has sent the PUBREL
+	// before: the broker must take it for a new message. Its publisher is not cut.
+	resendsPublish bool
 	// hidesReason says that the library does not tell the reason of a short DISCONNECT: Paho Python 1.6 reads it only
 	// from packets of three bytes and more.
 	hidesReason bool
@@ -108,7 +111,7 @@ var libraries = []library{
 		command: func() []string { return []string{"/usr/bin/python3", "py/driver.py"} },
 	},
 	{
-		name: "paho-go-v3", versions: []int{3, 4}, window: 1, redelivers: true,
+		name: "paho-go-v3", versions: []int{3, 4}, window: 1, redelivers: true, resendsPublish: true,
 		command: func() []string { return []string{gopahoPath, "v3"} },
 	},
 	{

@@ -117,14 +117,17 @@ function connect (name, req) {
           // mqtt.js has no limit of its own on what is in flight.
           let next = 0
           let acked = 0
+          const one = (payload) => c.publish(r.topic, payload, { qos: r.qos }, (err) => {
+            // Cut again while it was repeating older messages, the library gives back those it had not sent yet. It
+            // is walking its list of them: publish later.
+            if (err && err.message === 'Connection closed') return setImmediate(one, payload)
+            // PUBCOMP 0x92 answers a repeated PUBREL whose first one had arrived: no error during recovery [U5-3.6.2-1].
+            if (err && err.code !== 0x92) return failed(err)
+            if (++acked === r.n) emit({ ev: 'published', c: name, n: r.n })
+            else more()
+          })
           const more = () => {
-            while (next < r.n && next - acked < r.window) {
-              c.publish(r.topic, String(next++), { qos: r.qos }, (err) => {
-                if (err) return failed(err)
-                if (++acked === r.n) emit({ ev: 'published', c: name, n: r.n })
-                else more()
-              })
-            }
+            while (next < r.n && next - acked < r.window) one(String(next++))
           }
           more()
           break
