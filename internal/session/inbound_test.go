@@ -103,6 +103,33 @@ func TestPlaceComesBack(t *testing.T) {
 	is(t, "not three", publish(7, mqtt.AtLeastOnce), Exceeded)
 }
 
+// TestPlacesAfterReconnect: what waits for PUBREL from an earlier connection takes a place again when it is sent again.
+func TestPlacesAfterReconnect(t *testing.T) {
+	tr := online(t, Rules{MaxInflight: 2}, stored(0))
+	publish := func(id uint16, q mqtt.QoS) Verdict { return tr.s.Publish(id, q, 0, "", &tr.fx) }
+	publish(1, mqtt.ExactlyOnce)
+	publish(2, mqtt.ExactlyOnce)
+	tr.reconnect(stored(0))
+	is(t, "open", tr.s.QoS2Open(), 2)
+	is(t, "a new one", publish(3, mqtt.AtLeastOnce), Route)
+	is(t, "a repeat", publish(1, mqtt.ExactlyOnce), Settled)
+	tr.want("PUBREC 1")
+	is(t, "another new one", publish(4, mqtt.AtLeastOnce), Exceeded)
+	is(t, "the same repeat", publish(1, mqtt.ExactlyOnce), Settled)
+	tr.want("PUBREC 1")
+	is(t, "a repeat above the limit", publish(2, mqtt.ExactlyOnce), Exceeded)
+	tr.want("")
+
+	// MQTT 3 sets no limit, whatever the connection before it had.
+	tr.reconnect(Connection{Version: mqtt.V311, Expiry: NeverExpires})
+	for id := uint16(1); id <= 2; id++ {
+		is(t, "a repeat in MQTT 3", publish(id, mqtt.ExactlyOnce), Settled)
+	}
+	for id := uint16(3); id <= 6; id++ {
+		is(t, "a new one in MQTT 3", publish(id, mqtt.ExactlyOnce), Route)
+	}
+}
+
 func TestPubrel(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -249,6 +249,11 @@ func TestRefillNothing(t *testing.T) {
 	is(t, "spilled", tr.s.Spilled(), false)
 	is(t, "taken", tr.deliver("mm", mqtt.AtLeastOnce), true)
 	tr.counts(1, 2, 1)
+	// Online with a full window: what is in memory counts on.
+	tr.fill(mqtt.AtLeastOnce, 1)
+	is(t, "spilled", tr.s.Spilled(), true)
+	tr.s.Refill(nil, tr.now, &tr.fx)
+	tr.counts(1, 2, 1)
 	// More than was counted is no harm either.
 	tr.s.Refill(entries(8, 9), tr.now, &tr.fx)
 	is(t, "spilled", tr.s.Spilled(), false)
@@ -307,6 +312,15 @@ func TestQueueMemory(t *testing.T) {
 	for i, e := range q.items[:cap(q.items)] {
 		if live := i >= q.head && i < len(q.items); live != (e.Msg != nil) {
 			t.Errorf("entry %d: in the queue %t, but holds a message %t", i, live, e.Msg != nil)
+		}
+	}
+	push(c - q.len())
+	pop(c - 1)
+	push(1) // moves the last one to the front
+	is(t, "at the front", q.head, 0)
+	for i, e := range q.items[2:cap(q.items)] {
+		if e.Msg != nil {
+			t.Errorf("entry %d behind the queue holds a message", i+2)
 		}
 	}
 	pop(q.len())

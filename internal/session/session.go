@@ -49,7 +49,8 @@ type Session struct {
 	in   *flow.Receiver
 	will *record.Will
 	drop *[NumDrops]uint64
-	// dueWill and dueEnd are deadlines while offline; 0: none.
+	// dueWill and dueEnd are deadlines, set when a connection ends and of no effect
+	// while online; 0: none.
 	dueWill, dueEnd record.Instant
 	// of the present connection
 	maxPacket  uint32 // client's Maximum Packet Size, 0: none
@@ -154,7 +155,6 @@ func (s *Session) Attach(c *Connection, fx *Effects) {
 		s.in.Reset()
 	}
 	s.online = true
-	s.dueWill, s.dueEnd = 0, 0
 	// What is stored stays so until the session ends, even when this connection
 	// asked for an end with itself.
 	s.persistent = s.persistent || s.rec.Expiry > 0
