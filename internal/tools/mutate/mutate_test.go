@@ -212,13 +212,14 @@ func TestReport(t *testing.T) {
 
 func TestPasses(t *testing.T) {
 	out := "=== RUN   TestA\n--- PASS: TestA (0.00s)\n--- PASS: TestSlow (1.50s)\n    --- PASS: TestSlow/sub (1.50s)\n--- PASS: FuzzSlow (0.06s)\n--- PASS: TestB (0.05s)\nPASS\n"
-	want := [][]string{{"-test.skip=^(TestSlow|FuzzSlow)$"}, {"-test.run=^(TestSlow|FuzzSlow)$"}}
-	if got := passes(out); !slices.EqualFunc(got, want, slices.Equal) {
-		t.Errorf("got %q, want %q", got, want)
+	got := passes(out, 2*time.Second)
+	if len(got) != 2 || !slices.Equal(got[0].Args, []string{"-test.skip=^(TestSlow|FuzzSlow)$"}) || got[0].Timeout != 5250*time.Millisecond ||
+		!slices.Equal(got[1].Args, []string{"-test.run=^(TestSlow|FuzzSlow)$"}) || got[1].Timeout != 15*time.Second {
+		t.Errorf("got %v", got)
 	}
 	for _, out := range []string{"", "--- PASS: TestA (0.00s)\n", "--- PASS: TestA (9.00s)\n"} {
-		if got := passes(out); len(got) != 1 || got[0] != nil {
-			t.Errorf("%q: got %q, want one pass of everything", out, got)
+		if got := passes(out, time.Second); len(got) != 1 || got[0].Args != nil || got[0].Timeout != 10*time.Second {
+			t.Errorf("%q: got %v, want one pass of everything", out, got)
 		}
 	}
 }

@@ -36,11 +36,16 @@ var suiteArgs = map[string][]string{"test/behaviour": {"-target=sim"}}
 
 // Suite is one compiled test package.
 type Suite struct {
-	Dir     string
-	Binary  string
-	Timeout time.Duration // several times its run on unchanged code
-	// Passes are the arguments of its runs: the quick tests by themselves come first, as they catch most.
-	Passes [][]string
+	Dir    string
+	Binary string
+	// Passes are its runs: the quick tests by themselves come first, as they catch most.
+	Passes []Pass
+}
+
+// Pass is one run of a suite's tests.
+type Pass struct {
+	Args    []string
+	Timeout time.Duration // several times what it takes on unchanged code
 }
 
 // Result is what became of one mutant.
@@ -152,15 +157,13 @@ func buildSuites(ctx context.Context, w io.Writer, dir string, texts map[string]
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("build the tests of %s with mutants: %w\n%s", d, err, tail(string(out), 30))
 		}
-		s.Timeout = 10 * time.Minute
 		start := time.Now()
-		o, out := s.pass(ctx, 0, []string{"-test.v"})
+		o, out := s.pass(ctx, 0, Pass{[]string{"-test.v"}, 10 * time.Minute})
 		if o != Survived {
 			return nil, fmt.Errorf("the tests of %s fail with every mutant off:\n%s", d, tail(out, 30))
 		}
 		took := time.Since(start)
-		s.Timeout = 5*took + 5*time.Second
-		s.Passes = passes(out)
+		s.Passes = passes(out, took)
 		fmt.Fprintf(w, "%s passes in %.1f s with every mutant off\n", d, took.Seconds())
 		suites[d] = s
 	}
@@ -173,26 +176,31 @@ const slowTest = 50 * time.Millisecond
 var tookLine = regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([0-9.]+)s\)$`)
 
 // passes splits a suite by what its tests took in a run with -test.v.
-func passes(out string) [][]string {
+func passes(out string, took time.Duration) []Pass {
+	whole := 5*took + 5*time.Second
 	var slow []string
+	quick := 5 * time.Second
 	all := tookLine.FindAllStringSubmatch(out, -1)
 	for _, m := range all {
-		if sec, err := strconv.ParseFloat(m[2], 64); err == nil && sec > slowTest.Seconds() {
+		sec, _ := strconv.ParseFloat(m[2], 64) // the pattern lets nothing else through
+		if d := time.Duration(sec * float64(time.Second)); d > slowTest {
 			slow = append(slow, m[1])
+		} else {
+			quick += 5 * d
 		}
 	}
 	if len(slow) == 0 || len(slow) == len(all) {
-		return [][]string{nil}
+		return []Pass{{nil, whole}}
 	}
 	names := "^(" + strings.Join(slow, "|") + ")$"
-	return [][]string{{"-test.skip=" + names}, {"-test.run=" + names}}
+	return []Pass{{[]string{"-test.skip=" + names}, quick}, {[]string{"-test.run=" + names}, whole}}
 }
 
 // run runs the suite with one mutant on.
 func (s *Suite) run(ctx context.Context, id int) Outcome {
 	o := Survived
-	for _, args := range s.Passes {
-		if o, _ = s.pass(ctx, id, args); o != Survived {
+	for _, p := range s.Passes {
+		if o, _ = s.pass(ctx, id, p); o != Survived {
 			break
 		}
 	}
@@ -200,11 +208,11 @@ func (s *Suite) run(ctx context.Context, id int) Outcome {
 }
 
 // pass runs tests of the suite with one mutant on; 0 is none.
-func (s *Suite) pass(ctx context.Context, id int, more []string) (Outcome, string) {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout+10*time.Second)
+func (s *Suite) pass(ctx context.Context, id int, p Pass) (Outcome, string) {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout+10*time.Second)
 	defer cancel()
-	args := []string{s.Binary, "-test.failfast", "-test.timeout=" + s.Timeout.String()}
-	args = append(append(args, more...), suiteArgs[s.Dir]...)
+	args := []string{s.Binary, "-test.failfast", "-test.timeout=" + p.Timeout.String()}
+	args = append(append(args, p.Args...), suiteArgs[s.Dir]...)
 	if limit := memoryLimit(); limit != "" {
 		args = append(strings.Fields(limit), args...)
 	}
