@@ -1,0 +1,205 @@
+package clientlib
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/midgemq/midge/client"
+	"github.com/midgemq/midge/client/outbox"
+	"github.com/midgemq/midge/mqtt"
+)
+
+const (
+	childEnv   = "MIDGE_CLIENTLIB_CHILD"
+	killRounds = 200
+)
+
+// child is the process that is killed: it publishes numbered messages of QoS 1 and 2 through a disk outbox and says on its output
+// which ones it promised ("S", saved) and which were acknowledged ("A"). With the number -1 it only empties the outbox.
+func child() {
+	args := strings.Split(os.Getenv(childEnv), "|")
+	addr, path := args[0], args[1]
+	next, _ := strconv.Atoi(args[2])
+	store, err := outbox.Open(path, outbox.Options{Sync: outbox.SyncNever, CompactAt: 4096})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	o := client.Options{
+		Servers: []string{addr}, Version: mqtt.V5, ClientID: "killed", SessionExpiry: time.Hour, Store: store,
+		Backoff: client.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond},
+	}
+	c, err := client.New(o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	c.Start()
+	ctx := context.Background()
+	if next < 0 {
+		if err := c.Flush(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		c.Close()
+		return
+	}
+	for ; ; next++ {
+		q := mqtt.QoS(1 + next%2)
+		p, err := c.PublishAsync(ctx, mqtt.Message{Topic: "kill", Payload: fmt.Appendf(nil, "%d", next), QoS: q})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		n := next
+		go func() {
+			if p.Wait(ctx) == nil {
+				fmt.Printf("A %d\n", n)
+			}
+		}()
+		if p.Saved(ctx) == nil {
+			fmt.Printf("S %d\n", next)
+		}
+	}
+}
+
+func runChild(addr, path string, next int) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s|%d", childEnv, addr, path, next))
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// The client's process is killed 200 times at random moments. What it had promised or had acknowledged arrives, QoS 2 once and only
+// once.
+//
+// covers: 5:U5-4.1-2 5:4.3.3-5
+func TestKillTheClient(t *testing.T) {
+	eachBroker(t, func(t *testing.T, b *broker) {
+		sub := connect(t, options(b.addr, mqtt.V5, "sub"))
+		r := collect(t, sub, "kill", 2)
+		path := filepath.Join(t.TempDir(), "outbox")
+		promised := map[int]bool{}
+		next, killed := 0, 0
+		for range killRounds / 2 { // for each of the two brokers
+			cmd := runChild(b.addr, path, next)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(out)
+			stopAt := 1 + rand.IntN(40)
+			for seen := 0; lines.Scan(); seen++ {
+				var what string
+				var n int
+				if _, err := fmt.Sscanf(lines.Text(), "%s %d", &what, &n); err != nil {
+					continue // cut short by the kill
+				}
+				promised[n] = true
+				next = max(next, n+1)
+				if seen == stopAt {
+					cmd.Process.Kill()
+				}
+			}
+			if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() == -1 {
+				killed++
+			}
+			next += 1000 // beyond whatever was accepted and not said
+		}
+		if err := runChild(b.addr, path, -1).Run(); err != nil {
+			t.Fatalf("empty the outbox: %v", err)
+		}
+		for n := range promised {
+			r.waitFor(t, fmt.Sprint(n))
+		}
+		pub := connect(t, options(b.addr, mqtt.V5, "last"))
+		if err := pub.Publish(within(t), mqtt.Message{Topic: "kill", Payload: []byte("last"), QoS: 2}); err != nil {
+			t.Fatal(err)
+		}
+		r.waitFor(t, "last")
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for p, times := range r.count {
+			if n, err := strconv.Atoi(p); err == nil && n%2 == 1 && times != 1 {
+				t.Errorf("message %d of QoS 2 came %d times", n, times)
+			}
+		}
+		if killed != killRounds/2 || len(promised) < killRounds {
+			t.Errorf("%d processes killed, %d messages promised", killed, len(promised))
+		}
+		t.Logf("%d messages promised, %d received", len(promised), len(r.count))
+	})
+}
+
+// Two brokers; the one in use is killed under load. No QoS 1 message is lost and the client is back within its back-off.
+func TestFailOver(t *testing.T) {
+	for _, name := range []string{"midge", "mosquitto"} {
+		t.Run(name, func(t *testing.T) {
+			one, two := start(t, name, ""), start(t, name, "")
+			r1 := collect(t, connect(t, options(one.addr, mqtt.V5, "sub1")), "f", 1)
+			r2 := collect(t, connect(t, options(two.addr, mqtt.V5, "sub2")), "f", 1)
+			o := options(one.addr, mqtt.V5, "pub")
+			o.Servers = append(o.Servers, two.addr)
+			up := make(chan client.ConnectInfo, 4)
+			o.OnConnect = func(i client.ConnectInfo) { up <- i }
+			var lost time.Time
+			down := make(chan time.Time, 4)
+			o.OnDisconnect = func(error) { down <- time.Now() }
+			c := connect(t, o)
+			<-up
+			var handles []*client.Publication
+			for i := range 2000 {
+				p, err := c.PublishAsync(within(t), mqtt.Message{Topic: "f", Payload: fmt.Append(nil, i), QoS: 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				handles = append(handles, p)
+				if i == 1000 {
+					// What the broker has acknowledged it must have handed on before it dies, or the loss is the broker's.
+					if err := c.Flush(within(t)); err != nil {
+						t.Fatal(err)
+					}
+					r1.waitFor(t, "1000")
+					go one.kill()
+				}
+			}
+			lost = <-down
+			if i := <-up; i.Server != two.addr {
+				t.Errorf("went to %s", i.Server)
+			}
+			if d := time.Since(lost); d > 2*time.Second {
+				t.Errorf("back after %v", d)
+			}
+			for i, h := range handles {
+				if err := h.Wait(within(t)); err != nil {
+					t.Errorf("message %d: %v", i, err)
+				}
+			}
+			r2.waitFor(t, "1999")
+			lostCount := 0
+			for i := range handles {
+				if p := fmt.Sprint(i); r1.times(p)+r2.times(p) == 0 {
+					if lostCount++; i <= 1000 {
+						t.Errorf("message %d is lost", i)
+					}
+				}
+			}
+			// Messages acknowledged in the instant of the kill may have died inside the broker, which kept nothing on disk.
+			if lostCount > 0 {
+				t.Logf("%d messages died with the broker after it had acknowledged them", lostCount)
+			}
+		})
+	}
+}
