@@ -169,7 +169,7 @@ func exhaust() error {
 	}
 	for i := range 2 {
 		if _, _, err := tryAccept(l); !errors.Is(err, ErrRefused) {
-			return fmt.Errorf("accept %d without descriptors: %v", i, err)
+			return fmt.Errorf("accept %d without descriptors: %w", i, err)
 		}
 		if n, err := clients[i].Read(make([]byte, 1)); err == nil {
 			return fmt.Errorf("client %d read %d bytes, want the end", i, n)
@@ -184,16 +184,16 @@ func exhaust() error {
 	}
 	fill = append(fill, fd)
 	if _, _, err := l.Accept(); !errors.Is(err, ErrExhausted) {
-		return fmt.Errorf("accept without reserve: %v", err)
+		return fmt.Errorf("accept without reserve: %w", err)
 	}
 	for _, fd := range fill {
 		syscall.Close(fd)
 	}
 	if fd, peer, err := tryAccept(l); err != nil || FormatAddr(peer) != clients[2].LocalAddr().String() {
-		return fmt.Errorf("accept with descriptors again: %d %v %v", fd, peer, err)
+		return fmt.Errorf("accept with descriptors again: %d %v %w", fd, peer, err)
 	}
 	if _, _, err := l.Accept(); !errors.Is(err, ErrNoneWaiting) {
-		return fmt.Errorf("accept of nobody: %v", err)
+		return fmt.Errorf("accept of nobody: %w", err)
 	}
 	return nil
 }

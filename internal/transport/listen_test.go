@@ -19,6 +19,7 @@ import (
 type lines []string
 
 func (l *lines) Info(format string, args ...any) { *l = append(*l, "I "+fmt.Sprintf(format, args...)) }
+
 func (l *lines) Warning(format string, args ...any) {
 	*l = append(*l, "W "+fmt.Sprintf(format, args...))
 }
@@ -119,21 +120,29 @@ func TestListenErrors(t *testing.T) {
 		line string
 	}{
 		{
-			"in use", ListenSpec{Address: "127.0.0.1", Port: port},
-			[]string{"ipv4", fmt.Sprint(port), "127.0.0.1", "address already in use"}, "Error: Address already in use",
+			"in use",
+			ListenSpec{Address: "127.0.0.1", Port: port},
+			[]string{"ipv4", fmt.Sprint(port), "127.0.0.1", "address already in use"},
+			"Error: Address already in use",
 		},
 		{
-			"in use in one family", ListenSpec{Port: port},
-			[]string{"ipv4", fmt.Sprint(port), "address already in use"}, "Error: Address already in use",
+			"in use in one family",
+			ListenSpec{Port: port},
+			[]string{"ipv4", fmt.Sprint(port), "address already in use"},
+			"Error: Address already in use",
 		},
 		{
-			"not ours", ListenSpec{Address: "192.0.2.1", Port: 1},
-			[]string{"ipv4 port 1 address 192.0.2.1", "cannot assign requested address"}, "Error: Cannot assign requested address",
+			"not ours",
+			ListenSpec{Address: "192.0.2.1", Port: 1},
+			[]string{"ipv4 port 1 address 192.0.2.1", "cannot assign requested address"},
+			"Error: Cannot assign requested address",
 		},
 		{"network", ListenSpec{Network: "udp"}, []string{`unknown network "udp"`}, `Error: Unknown network "udp"`},
 		{
-			"family of address", ListenSpec{Network: NetworkTCP6, Address: "127.0.0.1"},
-			[]string{"no address for tcp6"}, `Error: "127.0.0.1" has no address for tcp6`,
+			"family of address",
+			ListenSpec{Network: NetworkTCP6, Address: "127.0.0.1"},
+			[]string{"no address for tcp6"},
+			`Error: "127.0.0.1" has no address for tcp6`,
 		},
 		{"port", ListenSpec{Port: 65536}, []string{"65536"}, "Error: Port 65536 is not between 0 and 65535"},
 		{"name", ListenSpec{Address: "no such host.invalid"}, []string{"no such host.invalid"}, ""},

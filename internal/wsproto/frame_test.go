@@ -291,7 +291,8 @@ func FuzzFrames(f *testing.F) {
 		// What this end sends is valid for the other end.
 		peer := role(server)
 		if _, _, err := peer.inbound(nil, bytes.Clone(o1), nil); err != nil {
-			if e, ok := err.(*CloseError); !ok || !e.Remote {
+			var e *CloseError
+			if !errors.As(err, &e) || !e.Remote {
 				t.Fatalf("own frames are refused: %v", err)
 			}
 		}
