@@ -353,7 +353,7 @@ func (c *Conn) append(dst []byte, s *session.Send) []byte {
 		sh.Count.PublishSent++
 		sh.Count.PublishBytesSent += uint64(len(s.Msg.Payload))
 		sh.DebugSend(c.client, s)
-		alias, known := c.alias(s)
+		alias, known := c.alias(s, c.gate != nil && s.QoS > 0)
 		return hub.AppendPublish(dst, s.Msg, s, c.version, alias, known, sh.Now())
 	case packet.PINGRESP:
 		sh.DebugSend(c.client, s)
@@ -456,8 +456,9 @@ func (c *Conn) appendOut(b []byte) {
 
 // alias picks the topic alias for a PUBLISH: the first topics get one, which is
 // never given to another [MQTT-3.1.2-26]. It counts as known from here on, since
-// the packet that defines it is in the stream now.
-func (c *Conn) alias(s *session.Send) (alias uint16, known bool) {
+// the packet that defines it is in the stream now. One that is held for a commit
+// defines none: QoS 0 overtakes it and would use the alias before its definition.
+func (c *Conn) alias(s *session.Send, held bool) (alias uint16, known bool) {
 	x := c.ext
 	if x == nil || x.maxOut == 0 {
 		return 0, false
@@ -465,7 +466,7 @@ func (c *Conn) alias(s *session.Send) (alias uint16, known bool) {
 	if a, ok := x.aliasOut[s.Msg.Topic]; ok {
 		return a, true
 	}
-	if len(x.aliasOut) >= int(x.maxOut) {
+	if held || len(x.aliasOut) >= int(x.maxOut) {
 		return 0, false
 	}
 	if x.maxPacket != 0 {
