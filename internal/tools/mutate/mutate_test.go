@@ -210,6 +210,16 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestStaleReasons(t *testing.T) {
+	m := &Mutant{ID: 1, Op: "negate", File: "p/a.go", Func: "f", Text: "x"}
+	if err := staleReasons(map[string]string{m.Key(): "why"}, []*Mutant{m}); err != nil {
+		t.Error(err)
+	}
+	if err := staleReasons(map[string]string{m.Key() + "y": "why"}, []*Mutant{m}); err == nil || !strings.Contains(err.Error(), "p/a.go f negate: xy") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestPasses(t *testing.T) {
 	out := "=== RUN   TestA\n--- PASS: TestA (0.00s)\n--- PASS: TestSlow (1.50s)\n    --- PASS: TestSlow/sub (1.50s)\n--- PASS: FuzzSlow (0.06s)\n--- PASS: TestB (0.05s)\nPASS\n"
 	got := passes(out, 2*time.Second)

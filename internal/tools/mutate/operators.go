@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,8 +107,9 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 	if len(mutants) == 0 {
 		return fmt.Errorf("no mutants: -pkg %q names no target", *pkg)
 	}
-	total := len(mutants)
+	all, total := mutants, len(mutants)
 	if *sample > 0 && *sample < total {
+		mutants = slices.Clone(all)
 		rand.New(rand.NewSource(*seed)).Shuffle(total, func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
 		mutants = mutants[:*sample]
 	}
@@ -116,6 +118,11 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 			fmt.Fprintf(w, "%d %s:%d %s %s: %s\n", m.ID, m.File, m.Line, m.Func, m.Op, m.Text)
 		}
 		return nil
+	}
+	if *pkg == "" {
+		if err := checkReasons(all); err != nil {
+			return err
+		}
 	}
 	suites, err := buildSuites(ctx, w, dir, texts, needed)
 	if err != nil {

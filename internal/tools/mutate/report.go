@@ -31,6 +31,29 @@ func loadReasons() (map[string]string, error) {
 	return out, nil
 }
 
+// checkReasons refuses reasons for mutants that are no more: a line gone stale would excuse the next mutant of that name.
+func checkReasons(mutants []*Mutant) error {
+	reasons, err := loadReasons()
+	if err != nil {
+		return err
+	}
+	return staleReasons(reasons, mutants)
+}
+
+func staleReasons(reasons map[string]string, mutants []*Mutant) error {
+	known := map[string]bool{}
+	for _, m := range mutants {
+		known[m.Key()] = true
+	}
+	var stale []error
+	for key := range reasons {
+		if !known[key] {
+			stale = append(stale, fmt.Errorf("%s: no such mutant: %s", reasonFile, key))
+		}
+	}
+	return errors.Join(stale...)
+}
+
 // count is one line of the table.
 type count struct{ all, own, others, hangs int }
 
