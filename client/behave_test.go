@@ -231,7 +231,7 @@ func TestOrderPerTopic(t *testing.T) {
 			if n := running.Add(1); n > most.Load() {
 				most.Store(n)
 			}
-			time.Sleep(time.Millisecond) // the bubble's time: other goroutines run
+			<-time.After(time.Millisecond) // the bubble's time: other goroutines run
 			mu.Lock()
 			got[m.Topic] = append(got[m.Topic], string(m.Payload))
 			mu.Unlock()
@@ -557,7 +557,7 @@ func TestExpiryWhileOffline(t *testing.T) {
 			return h
 		}
 		short, long := put(5), put(60)
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second) // the bubble's time
 		c.Start()
 		p, _ := s.accept(mqtt.V5, false, nil)
 		defer p.nc.Close()

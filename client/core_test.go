@@ -11,7 +11,10 @@ import (
 	"github.com/midgemq/midge/mqtt/packet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The server of the examples lives as long as the tests.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/midgemq/midge/client_test.startServer.func1"))
+}
 
 var versions = []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5}
 
