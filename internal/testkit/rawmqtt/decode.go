@@ -331,7 +331,7 @@ func (p *Packet) decodeList(r *reader, v byte) {
 			return
 		}
 		p.Codes, r.b = r.b, nil
-		if len(p.Codes) == 0 {
+		if len(p.Codes) == 0 && v != V31 { // 3.1 does not rule out an empty SUBSCRIBE
 			r.fail("no reason code")
 		}
 	}
