@@ -230,7 +230,7 @@ func (s *Suite) pass(ctx context.Context, id int, p Pass) (Outcome, string) {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return Survived, ""
+		return Survived, string(out)
 	case ctx.Err() != nil || strings.Contains(string(out), "panic: test timed out"):
 		return Hangs, string(out)
 	case errors.As(err, &exit):
