@@ -282,7 +282,7 @@ func TestReceivers(t *testing.T) {
 		for _, s := range []struct {
 			r       *recorder
 			filters []string
-		}{{power, []string{"set/power"}}, {shutter, []string{"set/+"}}, {shutter, []string{"set/+"}}, {spare, nil}} {
+		}{{power, []string{"set/power"}}, {shutter, []string{"shutter/+"}}, {shutter, []string{"shutter/+"}}, {spare, nil}} {
 			if err := d.Subscribe(e.ctx, s.r, mqtt.ExactlyOnce, s.filters...); err != nil {
 				t.Fatal(err)
 			}
@@ -297,19 +297,19 @@ func TestReceivers(t *testing.T) {
 		for _, r := range []*recorder{power, shutter, spare} {
 			r.want(e, "connected as laser")
 		}
-		tell("laser/set/mode", "1")
-		shutter.want(e, "set/mode=1")
-		tell("laser/set/mode", "[]")
-		shutter.want(e, `decode message on "laser/set/mode": json: cannot unmarshal array into Go value of type int`)
+		tell("laser/shutter/mode", "1")
+		shutter.want(e, "shutter/mode=1")
+		tell("laser/shutter/mode", "[]")
+		shutter.want(e, `decode message on "laser/shutter/mode": json: cannot unmarshal array into Go value of type int`)
 
 		network.cut()
 		for _, r := range []*recorder{power, shutter, spare} {
 			r.want(e, "disconnected", "connected as laser")
 		}
-		tell("laser/set/mode", "2")
-		shutter.want(e, "set/mode=2")
+		tell("laser/shutter/mode", "2")
+		shutter.want(e, "shutter/mode=2")
 
-		d.Unsubscribe(shutter, "set/+", "never/had")
+		d.Unsubscribe(shutter, "shutter/+", "never/had")
 		tell("laser/set/power", "3")
 		power.want(e, "set/power=3")
 		d.Detach(power)
