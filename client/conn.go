@@ -237,6 +237,7 @@ func serverSends(t packet.Type, v mqtt.Version) bool {
 		return true
 	case packet.DISCONNECT, packet.AUTH:
 		return v == mqtt.V5
+	default: // a client sends the rest
 	}
 	return false
 }

@@ -332,6 +332,7 @@ func (s *server) answer(nc net.Conn, k packet.Packet) {
 			send(&packet.Ack{Type: packet.PUBACK, PacketID: k.PacketID})
 		case 2:
 			send(&packet.Ack{Type: packet.PUBREC, PacketID: k.PacketID})
+		default: // QoS 0 has no answer
 		}
 		k.QoS, k.PacketID = 0, 0
 		if k.Retain {

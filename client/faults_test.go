@@ -64,7 +64,7 @@ func TestFaultyFrames(t *testing.T) {
 	})
 }
 
-// covers: 5:3.3.1-4 5:3.3.2-1 5:3.3.2-2
+// covers: 5:U5-3.3.2.3.8-1 5:U5-4.13-1 5:3.3.2-2
 func TestFaultyPublish(t *testing.T) {
 	testFaults(t, mqtt.V5, []fault{
 		{"QoS 3", "36 06 00 01 61 00 01 00", mqtt.MalformedPacket},
@@ -131,29 +131,51 @@ func TestFaultsInV3(t *testing.T) {
 }
 
 // covers: 5:U5-3.2.2.3.3-1 5:U5-3.2.2.3.4-1 5:U5-3.2.2.3.6-1
-func TestFaultyConnack(t *testing.T) {
-	for name, hex := range map[string]string{
-		"receive maximum 0":        "20 06 00 00 03 21 00 00",
-		"receive maximum twice":    "20 09 00 00 06 21 00 01 21 00 01",
-		"maximum QoS 2":            "20 05 00 00 02 24 02",
-		"maximum QoS twice":        "20 07 00 00 04 24 01 24 01",
-		"maximum packet size 0":    "20 08 00 00 05 27 00 00 00 00",
+func TestFaultyConnackLimits(t *testing.T) {
+	testConnacks(t, map[string]string{
+		"receive maximum 0":         "20 06 00 00 03 21 00 00",
+		"receive maximum twice":     "20 09 00 00 06 21 00 01 21 00 01",
+		"maximum QoS 2":             "20 05 00 00 02 24 02",
+		"maximum QoS twice":         "20 07 00 00 04 24 01 24 01",
+		"maximum packet size 0":     "20 08 00 00 05 27 00 00 00 00",
+		"maximum packet size twice": "20 0d 00 00 0a 27 00 00 00 09 27 00 00 00 09",
+	})
+}
+
+// covers: 5:U5-3.2.2.3.11-1 5:U5-3.2.2.3.12-1 5:U5-3.2.2.3.13-1
+func TestFaultyConnackSubscriptions(t *testing.T) {
+	testConnacks(t, map[string]string{
+		"wildcard available 2":        "20 05 00 00 02 28 02",
+		"wildcard available twice":    "20 07 00 00 04 28 01 28 01",
+		"identifiers available 2":     "20 05 00 00 02 29 02",
+		"identifiers available twice": "20 07 00 00 04 29 01 29 01",
+		"shared available 2":          "20 05 00 00 02 2a 02",
+		"shared available twice":      "20 07 00 00 04 2a 01 2a 01",
+	})
+}
+
+// covers: 5:U5-3.2.2.3.5-1 5:U5-3.2.2.3.15-1 5:U5-3.2.2.3.17-1
+func TestFaultyConnackRest(t *testing.T) {
+	testConnacks(t, map[string]string{
 		"retain available 2":       "20 05 00 00 02 25 02",
-		"wildcard available 2":     "20 05 00 00 02 28 02",
-		"identifiers available 2":  "20 05 00 00 02 29 02",
-		"shared available twice":   "20 07 00 00 04 2a 01 2a 01",
+		"retain available twice":   "20 07 00 00 04 25 01 25 01",
 		"server keep alive twice":  "20 09 00 00 06 13 00 01 13 00 01",
 		"assigned id twice":        "20 0b 00 00 08 12 00 01 61 12 00 01 61",
 		"reason string twice":      "20 0b 00 00 08 1f 00 01 61 1f 00 01 61",
 		"response info twice":      "20 0b 00 00 08 1a 00 01 61 1a 00 01 61",
 		"server reference twice":   "20 0b 00 00 08 1c 00 01 61 1c 00 01 61",
 		"session expiry twice":     "20 0d 00 00 0a 11 00 00 00 01 11 00 00 00 01",
+		"method twice":             "20 0b 00 00 08 15 00 01 61 15 00 01 61",
 		"authentication unasked":   "20 07 00 00 04 15 00 01 61",
 		"data without method":      "20 07 00 00 04 16 00 01 61",
 		"reserved acknowledge bit": "20 03 02 00 00",
 		"success with code 1":      "20 03 00 01 00",
 		"PUBLISH before CONNACK":   "30 04 00 01 61 00",
-	} {
+	})
+}
+
+func testConnacks(t *testing.T, faults map[string]string) {
+	for name, hex := range faults {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				s := newPeers(t)

@@ -254,7 +254,9 @@ func (c *Conn) learn(p *mqtt.Properties, o *Options, a attempt, present bool) {
 		to   *bool
 		from *bool
 	}{
-		{&l.retain, p.RetainAvailable}, {&l.wildcard, p.WildcardAvailable}, {&l.subIDs, p.SubscriptionIDAvailable},
+		{&l.retain, p.RetainAvailable},
+		{&l.wildcard, p.WildcardAvailable},
+		{&l.subIDs, p.SubscriptionIDAvailable},
 		{&l.shared, p.SharedAvailable},
 	} {
 		if f.from != nil {

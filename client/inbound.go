@@ -49,6 +49,7 @@ func (c *Client) handle(l *link, first byte, body []byte) error {
 			return decodeError(err)
 		}
 		return nil
+	default: // rare ones, below
 	}
 	p, err := l.conn.decode(first, body)
 	if err != nil {
@@ -221,6 +222,7 @@ func (c *Client) acknowledge(l *link, p *packet.Ack) error {
 	case packet.PUBCOMP:
 		x, r := c.sender.Pubcomp(id)
 		return c.finished(l, p, x, r)
+	default: // PUBREC, below
 	}
 	x, r := c.sender.Pubrec(id, p.Code.IsError())
 	switch r {
@@ -273,6 +275,7 @@ func (c *Client) finished(_ *link, p *packet.Ack, x exchange, r flow.Result) err
 			err = &Error{Op: "publish", Outcome: Refused, Code: reason, Properties: props}
 		}
 		c.end(o, reason, props, err)
+	default: // unknown: an answer that comes late
 	}
 	return nil
 }

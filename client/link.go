@@ -32,7 +32,6 @@ type link struct {
 	out      []byte       // encoded and not yet written
 	batch    *Publication // of the QoS 0 messages in out
 	riders   []*outgoing  // QoS 0 messages in out that came through the queue
-	spent    []byte       // the other output buffer, while the writer has none
 	idle     bool         // the writer waits for wake
 	writing  bool
 	closing  bool // DISCONNECT is in out: nothing follows [MQTT-3.14.4-1]

@@ -111,6 +111,7 @@ func (c *Client) open(g *gate) {
 		l.ack(packet.PUBREC, g.id, mqtt.Success)
 	case gatePubcomp:
 		l.ack(packet.PUBCOMP, g.id, mqtt.Success)
+	default: // nothing to send
 	}
 }
 

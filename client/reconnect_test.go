@@ -241,7 +241,7 @@ func TestRedirection(t *testing.T) {
 	})
 }
 
-// covers: 5:U5-3.2.2.3.7-1
+// covers: 5:U5-3.2.2.3.7-1 3:3.1.3-7
 func TestAssignedClientID(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newPeers(t)
@@ -267,6 +267,9 @@ func TestAssignedClientID(t *testing.T) {
 		defer c.Close()
 		p, k := s.accept(mqtt.V311, false, nil)
 		defer p.nc.Close()
+		if !k.CleanStart {
+			t.Error("an identifier of the moment with a session that lasts")
+		}
 		if len(k.ClientID) != 23 || strings.ContainsFunc(string(k.ClientID), func(r rune) bool { return r > 'z' || r < '0' }) {
 			t.Errorf("made the identifier %q", k.ClientID)
 		}
@@ -432,7 +435,7 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
-// covers: 5:4.7.0-1 3:4.7.1-1 3:4.7.3-3
+// covers: 5:3.3.4-6 3:4.7.1-1 3:4.7.3-3
 func TestMessagesRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newPeers(t)
@@ -453,9 +456,17 @@ func TestMessagesRefused(t *testing.T) {
 		}
 		h := func(*client.Message) {}
 		for _, sub := range []client.Subscription{
-			{Handler: h}, {Filter: "a#", Handler: h}, {Filter: "a+", Handler: h}, {Filter: "a", QoS: 3, Handler: h}, {Filter: "a"},
-			{Filter: "$share/g", Handler: h}, {Filter: "$share/g/a", NoLocal: true, Handler: h}, {Filter: "a", RetainHandling: 3, Handler: h},
-			{Filter: strings.Repeat("a", 65536), Handler: h}, {Filter: "\xff", Handler: h}, {Filter: "a", ID: 268435456, Handler: h},
+			{Handler: h},
+			{Filter: "a#", Handler: h},
+			{Filter: "a+", Handler: h},
+			{Filter: "a", QoS: 3, Handler: h},
+			{Filter: "a"},
+			{Filter: "$share/g", Handler: h},
+			{Filter: "$share/g/a", NoLocal: true, Handler: h},
+			{Filter: "a", RetainHandling: 3, Handler: h},
+			{Filter: strings.Repeat("a", 65536), Handler: h},
+			{Filter: "\xff", Handler: h},
+			{Filter: "a", ID: 268435456, Handler: h},
 		} {
 			if err := c.Subscribe(t.Context(), sub); !client.SafeToRetry(err) {
 				t.Errorf("%+.50q: %v", sub.Filter, err)
@@ -468,5 +479,24 @@ func TestMessagesRefused(t *testing.T) {
 			t.Errorf("no filter: %v", err)
 		}
 		p.quiet()
+	})
+}
+
+// covers: 5:3.2.2-14 5:U5-3.2.2.3.2-1
+func TestServerShortensSession(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newPeers(t)
+		no := false
+		c, p := connected(t, s, lasting(s, mqtt.V5), mqtt.V5, &mqtt.Properties{SessionExpiry: new(uint32), RetainAvailable: &no})
+		if err := c.Publish(t.Context(), mqtt.Message{Topic: "t", Retain: true, QoS: 1}); !errors.Is(err, client.ErrNotSupported) {
+			t.Errorf("retained: %v", err)
+		}
+		p.nc.Close()
+		// The session ended with the connection, whatever was asked for: there is none to resume.
+		p, k := s.accept(mqtt.V5, false, nil)
+		defer p.nc.Close()
+		if !k.CleanStart {
+			t.Error("asked for a session that the server does not keep")
+		}
 	})
 }

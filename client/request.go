@@ -15,7 +15,6 @@ import (
 // replies matches responses with requests. Guarded by Client.mu.
 type replies struct {
 	topic   string // of the responses; empty until the first request of the session
-	own     bool   // topic was made here, not from the server's Response Information
 	waiting map[uint64]chan reply
 	next    uint64
 	salt    [4]byte

@@ -238,6 +238,7 @@ func lasting(code mqtt.ReasonCode) bool {
 		mqtt.ProtocolError, mqtt.TopicNameInvalid, mqtt.PacketTooLarge, mqtt.PayloadFormatInvalid, mqtt.RetainNotSupported,
 		mqtt.QoSNotSupported, mqtt.AdministrativeAction:
 		return true
+	default: // the server is busy, moves, or has a bad day
 	}
 	return false
 }

@@ -338,7 +338,7 @@ func TestResendOrderAcrossWrap(t *testing.T) {
 	})
 }
 
-// covers: 5:3.2.2-15 5:3.2.2-11 5:3.2.2-14
+// covers: 5:3.2.2-15 5:3.2.2-11 E196
 func TestRefusedLocally(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := newPeers(t)

@@ -151,7 +151,7 @@ func (l *link) checkFilter(s *Subscription, inner string) error {
 	switch {
 	case !lim.shared && inner != s.Filter:
 		return fmt.Errorf("shared subscriptions: %w", ErrNotSupported)
-	case !lim.wildcard && (containsWildcard(inner)):
+	case !lim.wildcard && containsWildcard(inner):
 		return fmt.Errorf("wildcards: %w", ErrNotSupported)
 	case s.ID != 0 && !lim.subIDs:
 		return fmt.Errorf("subscription identifiers: %w", ErrNotSupported)

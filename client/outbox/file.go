@@ -205,6 +205,7 @@ func appendRecord(b []byte, c *Change) []byte {
 		}
 		p := packet.Publish{QoS: m.QoS, Retain: m.Retain, Topic: []byte(m.Topic), PacketID: id, Props: m.Properties, Payload: m.Payload}
 		b = p.Append(b, mqtt.V5)
+	default: // the header says it all
 	}
 	body := b[at+recordHeader:]
 	binary.BigEndian.PutUint32(b[at:], uint32(len(body)))
@@ -261,6 +262,7 @@ func (s *File) account(c *Change, size int64) {
 		if m := s.image.messages[c.Seq]; m != nil {
 			s.live -= storedSize(m)
 		}
+	default: // of a few bytes
 	}
 }
 
@@ -322,6 +324,7 @@ func (s *File) syncLocked() error {
 		if s.timer == nil {
 			s.timer = time.AfterFunc(s.opts.SyncEvery, s.syncLater)
 		}
+	case SyncNever:
 	}
 	return nil
 }

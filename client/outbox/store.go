@@ -113,6 +113,7 @@ func (m *image) apply(c *Change) {
 	case ClearSession:
 		m.session = false
 		clear(m.received)
+	default: // the reader lets no other kind pass
 	}
 }
 
