@@ -1,14 +1,14 @@
-// Command browser serves a page that shows the producers' numbers live, by mqtt.js over WebSocket. mqtt.js is not part of this
-// repository; get it with
+// Browser serves a page that follows the random numbers of the producer over WebSocket and can publish:
 //
-//	npm install mqtt && cp node_modules/mqtt/dist/mqtt.min.js .
+//	npm install --prefix /tmp/page mqtt
+//	go run ./examples/browser -mqttjs /tmp/page/node_modules/mqtt/dist/mqtt.min.js
 //
-// and say where it is with -mqttjs. The broker needs a listener with "protocol websockets". Requests are served by net/http, each on
-// a goroutine of its own; they share nothing that changes.
+// The broker needs a listener with "protocol websockets". The page, index.html, is static: it works on any web server that has
+// mqtt.min.js in the same folder. "?broker=ws://host:port/mqtt" tells it where the broker is.
 package main
 
 import (
-	"embed"
+	_ "embed"
 	"flag"
 	"fmt"
 	"log"
@@ -17,25 +17,27 @@ import (
 	"time"
 )
 
-//go:embed index.html app.js
-var page embed.FS
+//go:embed index.html
+var page []byte
 
 func main() {
-	listen := flag.String("listen", "127.0.0.1:8000", "where to serve the page")
-	mqttjs := flag.String("mqttjs", "mqtt.min.js", "the file of mqtt.js")
+	listen := flag.String("listen", "127.0.0.1:8080", "address of the web server")
+	library := flag.String("mqttjs", "node_modules/mqtt/dist/mqtt.min.js", "the library mqtt.js from npm")
 	flag.Parse()
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if _, err := w.Write(page); err != nil {
+			log.Print(err)
+		}
+	})
+	mux.HandleFunc("GET /mqtt.min.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, *library) })
+
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Printf("http://%s/\n", l.Addr())
-	s := &http.Server{Handler: handler(*mqttjs), ReadHeaderTimeout: 10 * time.Second}
-	log.Fatal(s.Serve(l))
-}
-
-func handler(mqttjs string) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", http.FileServerFS(page))
-	mux.HandleFunc("/mqtt.min.js", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, mqttjs) })
-	return mux
+	log.Fatal((&http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}).Serve(l))
 }

@@ -1,5 +1,9 @@
-// Command consumer prints the running average of the numbers that all producers publish, their status, and how many clients the broker
-// has. Its session stays at the broker while the program is away. Handlers run on the client's goroutines; a lock guards the average.
+// Consumer prints the numbers of all producers with their running average, who is there, and how many clients are connected:
+//
+//	go run ./examples/consumer -server mqtt://localhost -id c1
+//
+// Its session is persistent: what is published with QoS 1 while the program is away, as the status is, the broker keeps for the
+// next run. Of the numbers, which have QoS 0, only the last one of each producer is there, because it is retained.
 package main
 
 import (
@@ -10,7 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/midgemq/midge/client"
@@ -18,60 +22,32 @@ import (
 )
 
 func main() {
-	server := flag.String("server", "mqtt://127.0.0.1:1883", "the broker")
-	id := flag.String("id", "consumer", "client identifier: the name of the session")
+	server := flag.String("server", "mqtt://localhost", "URL of the broker")
+	id := flag.String("id", "c1", "client identifier, the name of the session")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *server, *id); err != nil {
+	if err := consume(ctx, *server, *id); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// average is the running average of what has come.
-type average struct {
-	mu  sync.Mutex
-	sum float64
-	n   int
-}
-
-func (a *average) add(m *client.Message) {
-	v, err := strconv.ParseFloat(string(m.Payload), 64)
-	if err != nil {
-		log.Printf("%s: not a number: %q", m.Topic, m.Payload)
-		return
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.sum += v
-	a.n++
-	fmt.Printf("%s: %v, average of %d: %.2f\n", m.Topic, v, a.n, a.sum/float64(a.n))
-}
-
-func show(m *client.Message) { fmt.Printf("%s: %s\n", m.Topic, m.Payload) }
-
-func run(ctx context.Context, server, id string) error {
+func consume(ctx context.Context, server, id string) error {
+	var a average
 	c, err := client.Connect(ctx, client.Options{
-		Servers:       []string{server},
-		ClientID:      id,
-		Resume:        true,
-		SessionExpiry: 24 * time.Hour,
-		// What waited in the session may come before the subscriptions below are declared.
-		DefaultHandler: show,
-		OnDisconnect:   func(err error) { log.Print(err) },
+		Servers: []string{server}, ClientID: id,
+		Resume: true, SessionExpiry: 24 * time.Hour,
+		Handlers:       1,      // one message at a time, so that the average needs no lock
+		DefaultHandler: a.take, // what the broker has kept comes at once, before Subscribe
 	})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if i, ok := c.Connected(); ok && i.SessionPresent {
-		fmt.Println("session resumed")
-	}
-	var a average
 	err = c.Subscribe(ctx,
-		client.Subscription{Filter: "random_numbers/+", QoS: mqtt.AtMostOnce, Handler: a.add},
-		client.Subscription{Filter: "status/+", QoS: mqtt.AtLeastOnce, Handler: show},
-		client.Subscription{Filter: "$SYS/broker/clients/connected", Handler: show},
+		client.Subscription{Filter: "random_numbers/+", QoS: mqtt.AtLeastOnce, Handler: a.take},
+		client.Subscription{Filter: "status/+", QoS: mqtt.AtLeastOnce, Handler: a.take},
+		client.Subscription{Filter: "$SYS/broker/clients/connected", Handler: a.take},
 	)
 	if err != nil {
 		return err
@@ -81,5 +57,29 @@ func run(ctx context.Context, server, id string) error {
 		return nil
 	case <-c.Done():
 		return c.Err()
+	}
+}
+
+// average is the running average of all numbers.
+type average struct {
+	sum, count float64
+}
+
+func (a *average) take(m *client.Message) {
+	kind, producer, _ := strings.Cut(m.Topic, "/")
+	switch kind {
+	case "random_numbers":
+		n, err := strconv.ParseFloat(string(m.Payload), 64)
+		if err != nil {
+			log.Printf("%s: %v", m.Topic, err)
+			return
+		}
+		a.sum += n
+		a.count++
+		fmt.Printf("%s: %v, average of %v: %.2f\n", producer, n, a.count, a.sum/a.count)
+	case "status":
+		fmt.Printf("%s is %s\n", producer, m.Payload)
+	default:
+		fmt.Printf("%s clients are connected\n", m.Payload)
 	}
 }

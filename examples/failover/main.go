@@ -1,5 +1,9 @@
-// Command failover publishes a counter with QoS 1 to the first of several brokers that is there. When that one dies the client goes
-// to the next; when the first is back, the client returns. No message is lost on the way. One goroutine publishes.
+// Failover counts, and goes on counting when the broker it uses goes away:
+//
+//	go run ./examples/failover -servers mqtt://localhost:1883,mqtt://localhost:1884
+//
+// The first broker is used when it answers, the second when not. Numbers that nobody has acknowledged are sent again, to the
+// broker that takes over. When the first is back, the program returns to it.
 package main
 
 import (
@@ -9,6 +13,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,38 +22,39 @@ import (
 )
 
 func main() {
-	servers := flag.String("servers", "mqtt://127.0.0.1:1883,mqtt://127.0.0.1:1884", "the brokers, best first")
-	interval := flag.Duration("interval", time.Second, "time between messages")
-	back := flag.Duration("back", 10*time.Second, "how often to look for the first broker")
+	servers := flag.String("servers", "mqtt://localhost:1883,mqtt://localhost:1884", "URLs of the brokers, the preferred one first")
+	interval := flag.Duration("interval", time.Second, "time between two numbers")
+	failBack := flag.Duration("failback", 30*time.Second, "how often to look whether the first broker is back")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, strings.Split(*servers, ","), *interval, *back); err != nil {
+	if err := count(ctx, strings.Split(*servers, ","), *interval, *failBack); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, servers []string, interval, back time.Duration) error {
-	c, err := client.New(client.Options{
-		Servers:      servers,
-		FailBack:     back,
-		Backoff:      client.Backoff{Min: 50 * time.Millisecond, Max: time.Second},
-		OnConnect:    func(i client.ConnectInfo) { fmt.Println("connected to", i.Server) },
-		OnDisconnect: func(err error) { log.Print(err) },
-		OnError:      func(err error) { log.Print(err) },
+func count(ctx context.Context, servers []string, interval, failBack time.Duration) error {
+	c, err := client.Connect(ctx, client.Options{
+		Servers: servers, FailBack: failBack,
+		Backoff:          client.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second},
+		AfterSessionLoss: client.RequeueQoS1, // the other broker has another session
+		OnConnect:        func(i client.ConnectInfo) { fmt.Println("connected to", i.Server) },
+		OnDisconnect:     func(err error) { fmt.Println("disconnected:", err) },
 	})
 	if err != nil {
 		return err
 	}
-	c.Start()
 	defer c.Close()
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for n := 1; ; n++ {
-		// The handle is not waited for: while no broker is there, messages queue.
-		if _, err := c.PublishAsync(ctx, mqtt.Message{Topic: "counter", Payload: fmt.Append(nil, n), QoS: mqtt.AtLeastOnce}); err != nil {
+	for n := 0; ; n++ {
+		m := mqtt.Message{Topic: "failover/count", Payload: []byte(strconv.Itoa(n)), QoS: mqtt.AtLeastOnce}
+		if err := c.Publish(ctx, m); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
 			return err
 		}
+		fmt.Println("acknowledged", n)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -1,48 +1,63 @@
-// Command request is a service that squares numbers, with -serve, and its caller without: request and response of MQTT 5.0. Requests
-// may come at the same time; each handler runs on one of the client's goroutines.
+// Request shows request and response, a service that adds numbers up and its caller:
+//
+//	go run ./examples/request -serve
+//	go run ./examples/request 1 2 3.5
+//
+// Response topic and correlation data (MQTT 5) are made by the library. Several processes with -serve share the work, as their
+// subscription is a shared one.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/signal"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/midgemq/midge/client"
 	"github.com/midgemq/midge/mqtt"
 )
 
-const topic = "services/square"
+const topic = "services/sum"
 
 func main() {
-	server := flag.String("server", "mqtt://127.0.0.1:1883", "the broker")
-	serving := flag.Bool("serve", false, "be the service")
+	server := flag.String("server", "mqtt://localhost", "URL of the broker")
+	service := flag.Bool("serve", false, "answer requests")
+	timeout := flag.Duration("timeout", 10*time.Second, "how long to wait for the answer")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	run := func() error { return ask(ctx, *server, flag.Args()) }
-	if *serving {
-		run = func() error { return serve(ctx, *server) }
-	}
-	if err := run(); err != nil {
+	c, err := client.Connect(ctx, client.Options{Servers: []string{*server}, Version: mqtt.V5})
+	if err != nil {
 		log.Fatal(err)
+	}
+	defer c.Close()
+	if *service {
+		err = serve(ctx, c)
+	} else {
+		err = ask(ctx, c, *timeout, flag.Args())
+	}
+	if err != nil {
+		log.Print(err)
+		c.Close()
+		os.Exit(1)
 	}
 }
 
-func serve(ctx context.Context, server string) error {
-	c, err := client.Connect(ctx, client.Options{Servers: []string{server}, Version: mqtt.V5})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	err = c.Handle(ctx, topic, mqtt.AtLeastOnce, func(m *client.Message) {
-		answer := "not a number"
-		if n, err := strconv.ParseFloat(string(m.Payload), 64); err == nil {
-			answer = strconv.FormatFloat(n*n, 'g', -1, 64)
+func serve(ctx context.Context, c *client.Client) error {
+	err := c.Handle(ctx, "$share/workers/"+topic, mqtt.AtLeastOnce, func(m *client.Message) {
+		var numbers []float64
+		answer := "not an array of numbers"
+		if err := json.Unmarshal(m.Payload, &numbers); err == nil {
+			sum := 0.0
+			for _, n := range numbers {
+				sum += n
+			}
+			answer = fmt.Sprint(sum)
 		}
 		if err := m.Respond(ctx, []byte(answer)); err != nil {
 			log.Print(err)
@@ -56,20 +71,13 @@ func serve(ctx context.Context, server string) error {
 	return nil
 }
 
-func ask(ctx context.Context, server string, numbers []string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func ask(ctx context.Context, c *client.Client, timeout time.Duration, numbers []string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c, err := client.Connect(ctx, client.Options{Servers: []string{server}, Version: mqtt.V5})
+	answer, err := c.Request(ctx, topic, []byte("["+strings.Join(numbers, ",")+"]"))
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	for _, n := range numbers {
-		m, err := c.Request(ctx, topic, []byte(n))
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%s: %s\n", n, m.Payload)
-	}
+	fmt.Printf("%s\n", answer.Payload)
 	return nil
 }
