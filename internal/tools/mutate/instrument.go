@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -30,6 +31,8 @@ type Mutant struct {
 
 // Key names a mutant without its line, which moves with every edit.
 func (m *Mutant) Key() string { return fmt.Sprintf("%s %s %s: %s", m.File, m.Func, m.Op, m.Text) }
+
+func (m *Mutant) pkg() string { return path.Dir(m.File) }
 
 // mutantEnv names the variable that switches a mutant on in a test process.
 const mutantEnv = "MIDGE_MUTANT"
@@ -120,15 +123,15 @@ func exportData(dir string) (importer.Lookup, error) {
 	}
 	files := map[string]string{}
 	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-		if path, file, ok := strings.Cut(line, "\t"); ok {
-			files[path] = file
+		if name, file, ok := strings.Cut(line, "\t"); ok {
+			files[name] = file
 		}
 	}
-	return func(path string) (io.ReadCloser, error) {
-		if files[path] == "" {
-			return nil, fmt.Errorf("no export data for %s", path)
+	return func(name string) (io.ReadCloser, error) {
+		if files[name] == "" {
+			return nil, fmt.Errorf("no export data for %s", name)
 		}
-		return os.Open(files[path])
+		return os.Open(files[name])
 	}, nil
 }
 

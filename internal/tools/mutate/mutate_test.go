@@ -180,11 +180,11 @@ func TestMechanicalMutants(t *testing.T) {
 	}
 
 	file := filepath.Join(t.TempDir(), "mutants.md")
-	err = conclude(&out, mutants, results, tried{len(mutants), 1}, 100, file)
+	err = conclude(&out, mutants, results, tried{}, 100, file)
 	if err == nil || !strings.Contains(err.Error(), "15 of 17 mutants caught") {
 		t.Errorf("got %v, want too few caught", err)
 	}
-	if err := conclude(&out, mutants, results, tried{len(mutants), 1}, 80, ""); err != nil {
+	if err := conclude(&out, mutants, results, tried{}, 80, ""); err != nil {
 		t.Error(err)
 	}
 	b, err := os.ReadFile(file)
@@ -199,17 +199,32 @@ func TestReport(t *testing.T) {
 	b := &Mutant{ID: 2, Op: "remove", File: "p/a.go", Func: "f", Text: "z++"}
 	c := &Mutant{ID: 3, Op: "remove", File: "p/a.go", Func: "f", Text: "y++"}
 	results := map[int]Result{1: {Survived, "other"}, 2: {Hangs, "p"}, 3: {Caught, "other"}}
-	got := mutantReport([]*Mutant{c, b, a}, results, tried{9, 7}, map[string]string{a.Key(): "the same"})
+	got := mutantReport([]*Mutant{c, b, a}, results, tried{map[string]int{"p": 9}, 7, false}, map[string]string{a.Key(): "the same"})
 	for _, want := range []string{
-		"A sample: 3 of 9 mutants, chosen by seed 7.", "| p | **all** | 3 | 2 | 66.7 % | 1 | 1 | 1 |", "| p | negate | 1 | 0 | 0.0 % | 0 | 0 | 0 |",
+		"p: a sample of 3 of its 9 mutants was tried, chosen by seed 7.\nThe behaviour scripts were left out", "| p | **all** | 3 | 2 | 66.7 % | 1 | 1 | 1 |", "| p | negate | 1 | 0 | 0.0 % | 0 | 0 | 0 |",
 		"| p | remove | 2 | 2 | 100.0 % | 1 | 1 | 1 |", "| p/a.go `f` | negate | `x \\|\\| y` | the same |",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the report lacks %q:\n%s", want, got)
 		}
 	}
-	if all := mutantReport([]*Mutant{a}, results, tried{1, 7}, nil); !strings.Contains(all, "All 1 mutants") || !strings.Contains(all, "no test tells") {
+	if all := mutantReport([]*Mutant{a}, results, tried{map[string]int{"p": 1}, 7, true}, nil); !strings.Contains(all, "p: all 1 mutants were tried.\n\n") || !strings.Contains(all, "no test tells") {
 		t.Errorf("got\n%s", all)
+	}
+}
+
+func TestSampled(t *testing.T) {
+	var all []*Mutant
+	for id := range 30 {
+		all = append(all, &Mutant{ID: id, File: map[bool]string{true: "p/a.go", false: "q/b.go"}[id < 25]})
+	}
+	got := sampled(all, 8, 3)
+	n := map[string]int{}
+	for _, m := range got {
+		n[m.pkg()]++
+	}
+	if n["p"] != 8 || n["q"] != 5 || !slices.Equal(got, sampled(all, 8, 3)) || slices.Equal(got, sampled(all, 8, 4)) || all[7].ID != 7 {
+		t.Errorf("got %v", n)
 	}
 }
 

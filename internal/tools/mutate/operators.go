@@ -58,7 +58,7 @@ type Result struct {
 func runOperators(ctx context.Context, args []string, w io.Writer) error {
 	fl := flag.NewFlagSet("operators", flag.ContinueOnError)
 	least := fl.Int("min", 0, "fail when fewer per cent are caught")
-	sample := fl.Int("sample", 0, "try only so many mutants, chosen by -seed; 0: all")
+	sample := fl.Int("sample", 0, "try at most so many mutants of each package, chosen by -seed; 0: all")
 	seed := fl.Int64("seed", 1, "which sample")
 	pkg := fl.String("pkg", "", "only this package directory")
 	write := fl.String("write", "", "write the report, survivors included, to this file")
@@ -107,11 +107,12 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 	if len(mutants) == 0 {
 		return fmt.Errorf("no mutants: -pkg %q names no target", *pkg)
 	}
-	all, total := mutants, len(mutants)
-	if *sample > 0 && *sample < total {
-		mutants = slices.Clone(all)
-		rand.New(rand.NewSource(*seed)).Shuffle(total, func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
-		mutants = mutants[:*sample]
+	all, of := mutants, tried{map[string]int{}, *seed, *scripts}
+	for _, m := range all {
+		of.total[m.pkg()]++
+	}
+	if *sample > 0 {
+		mutants = sampled(all, *sample, *seed)
 	}
 	if *list {
 		for _, m := range mutants {
@@ -132,13 +133,25 @@ func runOperators(ctx context.Context, args []string, w io.Writer) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return conclude(w, mutants, results, tried{total, *seed}, *least, *write)
+	return conclude(w, mutants, results, of, *least, *write)
 }
 
-// tried says which part of all mutants was tried: with fewer than all, the sample of a seed.
+// tried says which part of all mutants was tried, and how.
 type tried struct {
-	total int
-	seed  int64
+	total   map[string]int // mutants of each package
+	seed    int64          // of the sample
+	scripts bool           // what lived met the behaviour scripts
+}
+
+// sampled chooses up to n mutants of each package, the same for the same seed.
+func sampled(all []*Mutant, n int, seed int64) []*Mutant {
+	shuffled := slices.Clone(all)
+	rand.New(rand.NewSource(seed)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	taken := map[string]int{}
+	return slices.DeleteFunc(shuffled, func(m *Mutant) bool {
+		taken[m.pkg()]++
+		return taken[m.pkg()] > n
+	})
 }
 
 func existing(dirs []string) []string {

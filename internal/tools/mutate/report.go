@@ -3,8 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -84,7 +85,7 @@ func mutantReport(mutants []*Mutant, results map[int]Result, of tried, reasons m
 	var sum count
 	var survivors []*Mutant
 	for _, m := range mutants {
-		dir := filepath.ToSlash(filepath.Dir(m.File))
+		dir := m.pkg()
 		for _, k := range [][2]string{{dir, ""}, {dir, m.Op}} {
 			if counts[k] == nil {
 				counts[k] = &count{}
@@ -105,11 +106,17 @@ way where both sides are equal. *off-by-one*: a sum or difference is one more. E
 first; what they let live meets the other tests that guard it, the behaviour scripts last.
 
 `)
-	if len(mutants) < of.total {
-		fmt.Fprintf(&b, "A sample: %d of %d mutants, chosen by seed %d.\n\n", len(mutants), of.total, of.seed)
-	} else {
-		fmt.Fprintf(&b, "All %d mutants were tried.\n\n", of.total)
+	for _, dir := range slices.Sorted(maps.Keys(of.total)) {
+		if c := counts[[2]string{dir, ""}]; c != nil && c.all == of.total[dir] {
+			fmt.Fprintf(&b, "%s: all %d mutants were tried.\n", dir, c.all)
+		} else if c != nil {
+			fmt.Fprintf(&b, "%s: a sample of %d of its %d mutants was tried, chosen by seed %d.\n", dir, c.all, of.total[dir], of.seed)
+		}
 	}
+	if !of.scripts {
+		b.WriteString("The behaviour scripts were left out: unit tests alone caught what was caught.\n")
+	}
+	b.WriteByte('\n')
 	b.WriteString("| Package | Operator | Mutants | Caught | Share | by its own tests | by others | by hanging |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
 	keys := make([][2]string, 0, len(counts))
 	for k := range counts {
