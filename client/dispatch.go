@@ -100,6 +100,10 @@ func (d *dispatcher) work() {
 			q = nil
 		}
 		switch {
+		case d.closed:
+			d.workers--
+			d.mu.Unlock()
+			return
 		case d.ready.len() > 0:
 			q = d.ready.pop()
 			batch, q.messages = q.messages, spare[:0]

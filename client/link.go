@@ -277,6 +277,9 @@ func (l *link) appendPacket(p packet.Packet) error {
 	return nil
 }
 
+// lastWrite is how long what was queued before a DISCONNECT may take to leave: a server that does not read must not hold up the end.
+const lastWrite = 5 * time.Second
+
 // disconnect puts DISCONNECT at the end of the output; the writer closes the connection behind it. mu is held.
 func (l *link) disconnect(g *goodbye) {
 	if l.closing || l.stopped {
@@ -284,6 +287,7 @@ func (l *link) disconnect(g *goodbye) {
 	}
 	l.out = l.conn.appendDisconnect(l.out, g.code, g.props)
 	l.closing = true
+	l.conn.nc.SetWriteDeadline(time.Now().Add(lastWrite)) //nolint:errcheck // a connection that cannot is gone
 	l.wakeWriter()
 }
 

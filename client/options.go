@@ -87,7 +87,9 @@ type Will struct {
 // and functions in it lead to must not be changed afterwards.
 type Options struct {
 	// Servers are URLs in order of preference: mqtt:// or tcp:// (1883), mqtts://, tls:// or ssl:// (8883), ws:// (80), wss:// (443)
-	// with a path ("/mqtt" when empty), unix:///path. Without a scheme "host" and "host:port" mean mqtt.
+	// with a path ("/mqtt" when empty), unix:///path. Without a scheme "host" and "host:port" mean mqtt. A server that says that it
+	// has the session (Session Present) is believed: servers that share sessions may stand beside each other, others must not know
+	// this client identifier from elsewhere.
 	Servers []string
 	// Weights, one for each server, make each round try them in a random order in which a server of weight 2 comes first twice as
 	// often as one of weight 1. Nil: always in the given order.
@@ -103,7 +105,8 @@ type Options struct {
 	ClientID string
 	UserName string
 	Password []byte // nil: none; 3.x needs a user name with it
-	// Credentials, when set, is asked before each attempt in place of UserName and Password: for tokens that expire.
+	// Credentials, when set, is asked before each attempt in place of UserName and Password: for tokens that expire. It runs on the
+	// goroutine that connects and must not wait for the client, as Close does.
 	Credentials func(ctx context.Context) (userName string, password []byte, err error)
 	// Auth is the enhanced authentication of 5.0, for example of package client/scram.
 	Auth AuthMethod

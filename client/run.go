@@ -32,8 +32,13 @@ type runner struct {
 	order     []int // servers of this round not yet tried
 	redirect  *dial.Server
 	redirects int
+	refused   bool // a server of this round gave an answer that trying again will not change soon
 	fresh     bool // the session of 3.x has been begun anew
 }
+
+// steady is how long a connection must have lasted for the pauses to begin small again: a server that accepts and closes at once is
+// no better than one that does not answer.
+const steady = 5 * time.Second
 
 // loop connects, waits for the end of the connection, and begins again. It returns why the client ends.
 func (r *runner) loop() error {
@@ -51,11 +56,9 @@ func (r *runner) loop() error {
 		r.giveUp = false
 		r.serve(l, conn)
 		err = c.detach(l)
-		if time.Since(began) > r.pause {
-			r.pause = c.opts.Backoff.Min
-		}
-		if conn.server.URL != "" && r.redirects > 0 && time.Since(began) > c.opts.Backoff.Max {
-			r.redirects = 0
+		r.refused = false
+		if time.Since(began) > max(r.pause, steady) {
+			r.pause, r.redirects = c.opts.Backoff.Min, 0
 		}
 		if end := r.lost(err); end != nil {
 			return end
@@ -162,7 +165,6 @@ func (r *runner) serve(l *link, conn *Conn) {
 			if g == nil {
 				g = &goodbye{}
 			}
-			l.conn.nc.SetWriteDeadline(closeDeadline())
 			l.disconnect(g)
 			c.mu.Unlock()
 			<-l.dead
@@ -202,14 +204,17 @@ func (r *runner) failed(err error) error {
 		}
 	}
 	c.report(err)
-	if refused && r.giveUp && lasting(code) || c.opts.NoReconnect && r.giveUp && len(r.order) == 0 {
-		return err
+	r.refused = r.refused || refused && lasting(code)
+	if len(r.order) > 0 || r.redirect != nil {
+		return nil // the next server of the round is tried at once
 	}
+	hopeless := r.refused
+	r.refused = false
 	switch {
-	case refused && lasting(code):
+	case r.giveUp && (hopeless && refused || c.opts.NoReconnect):
+		return err
+	case hopeless:
 		r.wait(c.opts.Backoff.Max)
-	case len(r.order) > 0 || r.redirect != nil:
-		// The next server of the round is tried at once.
 	default:
 		r.wait(r.pause)
 		r.pause = min(2*r.pause, c.opts.Backoff.Max)

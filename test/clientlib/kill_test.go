@@ -203,3 +203,67 @@ func TestFailOver(t *testing.T) {
 		})
 	}
 }
+
+// The broker is killed and started again under load, with nothing kept. The subscriber subscribes again by itself, every handle
+// ends (QoS 1 delivered, QoS 2 delivered or unknown), and no QoS 2 message comes twice.
+//
+// covers: E193
+func TestKillTheBroker(t *testing.T) {
+	for _, name := range []string{"midge", "mosquitto"} {
+		t.Run(name, func(t *testing.T) {
+			addr := freeAddr(t)
+			b := start(t, name, addr)
+			lasting := func(id string) client.Options {
+				o := options(addr, mqtt.V5, id)
+				o.SessionExpiry = time.Hour
+				return o
+			}
+			r := collect(t, connect(t, lasting("sub")), "k", 2)
+			c := connect(t, lasting("pub"))
+			var handles []*client.Publication
+			publish := func() {
+				t.Helper()
+				n := len(handles)
+				p, err := c.PublishAsync(within(t), mqtt.Message{Topic: "k", Payload: fmt.Append(nil, n), QoS: mqtt.QoS(1 + n%2)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				handles = append(handles, p)
+			}
+			for range 10 {
+				for range 50 + rand.IntN(200) {
+					publish()
+				}
+				b.kill()
+				for range 50 {
+					publish() // queued
+				}
+				b = start(t, name, addr)
+			}
+			unknown := 0
+			for i, h := range handles {
+				if err := h.Wait(within(t)); err != nil {
+					if unknown++; client.OutcomeOf(err) != client.Unknown || i%2 == 0 {
+						t.Errorf("message %d: %v", i, err)
+					}
+				}
+			}
+			deadline := time.Now().Add(20 * time.Second)
+			for r.times("last") == 0 { // until the subscriber is back
+				if time.Now().After(deadline) {
+					t.Fatal("the subscriber gets nothing any more")
+				}
+				if err := c.Publish(within(t), mqtt.Message{Topic: "k", Payload: []byte("last"), QoS: 1}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			for i := 1; i < len(handles); i += 2 {
+				if n := r.times(fmt.Sprint(i)); n > 1 {
+					t.Errorf("message %d of QoS 2 came %d times", i, n)
+				}
+			}
+			t.Logf("%d messages, %d with an unknown end", len(handles), unknown)
+		})
+	}
+}
