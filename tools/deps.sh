@@ -3,7 +3,8 @@
 # test be left out. Quick when everything is there. Without arguments: everything; with arguments: only these groups.
 #
 #   base     a C compiler: the race detector of Go needs one
-#   foreign  other people's MQTT clients and Debian's broker: mosquitto, mosquitto-clients, python3-paho-mqtt, mqtt.js
+#   foreign  other people's MQTT clients and Debian's broker: mosquitto, mosquitto-clients, python3-paho-mqtt, mqtt.js;
+#            a browser for the page of examples/browser: chromium, playwright-core
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,6 +34,7 @@ for group in "${groups[@]}"; do
 		want nodejs has node
 		# Some builds of nodejs bring npm along and conflict with Debian's package of that name.
 		want npm has npm
+		want chromium has /usr/bin/chromium
 		;;
 	*)
 		echo "tools/deps.sh: unknown group '$group'; known: base foreign" >&2
@@ -68,7 +70,7 @@ for group in "${groups[@]}"; do
 	sum=$(sha256sum test/foreign/js/package-lock.json)
 	[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ] && continue
 	(cd test/foreign/js && npm ci --no-audit --no-fund --loglevel=error </dev/null) || {
-		echo "tools/deps.sh: could not install mqtt.js. Run: (cd test/foreign/js && npm ci)" >&2
+		echo "tools/deps.sh: could not install mqtt.js and playwright-core. Run: (cd test/foreign/js && npm ci)" >&2
 		exit 1
 	}
 	printf '%s\n' "$sum" >"$stamp"

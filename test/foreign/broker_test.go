@@ -49,7 +49,8 @@ func prepare(m *testing.M) (code int, err error) {
 		{"/usr/bin/mosquitto_pub"},
 		{"/usr/bin/mosquitto_sub"},
 		{"/usr/bin/python3", "-c", "import paho.mqtt.client"},
-		{"node", "-e", "require('./js/node_modules/mqtt')"},
+		{"/usr/bin/chromium"},
+		{"node", "-e", "require('./js/node_modules/mqtt'); require('./js/node_modules/playwright-core')"},
 	} {
 		var missing error
 		if len(c) == 1 {
