@@ -110,7 +110,7 @@ arch: ## shape of the tree, names in documents
 
 generated: ## generated files must be what their generator writes now
 	$(GO) mod tidy -diff
-	$(GO) run ./internal/tools/conformance -check
+	$(GO) run ./internal/tools/conformance -check -strict
 	$(GO) run ./internal/tools/mutate faults -verify -areas -min 100
 	$(GO) run ./internal/tools/dependencies -check
 
