@@ -160,6 +160,8 @@ func TestCheckPackageCommentsCanFail(t *testing.T) {
 		{"loop", "a/a.go", "// Package a is for " + long + "one loop.\npackage a\n", ""},
 		{"no goroutine in a test", "test/a/a.go", "// Package a is for " + long + "\npackage a\n", ""},
 		{"main", "a/a.go", "// Command a is for " + long + "\npackage main\n", ""},
+		{"main by name", "a/a.go", "// A prints " + long + "\npackage main\n", ""},
+		{"main by another name", "a/a.go", "// An a prints " + long + "\npackage main\n", "does not open with"},
 		{"tests only", "a/a_test.go", "package a\n", ""},
 		{"comment in a test file only", "a/b.go", "package a\n", "no comment"},
 	}

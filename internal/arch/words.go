@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"io/fs"
+	"path"
 	"regexp"
 	"strings"
 )
@@ -16,7 +17,8 @@ const minCommentWords = 25
 var callers = regexp.MustCompile(`\b(goroutine|loop)s?\b`)
 
 // CheckPackageComments wants a comment on every package: on one of its non-test files, opening with "Package NAME" (or
-// "Command" for a main), with substance, and outside test/ with a word on goroutines.
+// "Command" or the command's own name for a main), with substance, and outside test/ and examples/ with a word
+// on goroutines.
 func CheckPackageComments(t *Tree) []Problem {
 	var out []Problem
 	for _, p := range t.Packages {
@@ -31,8 +33,11 @@ func CheckPackageComments(t *Tree) []Problem {
 			}
 		}
 		want := "Package " + p.Name + " "
-		if p.Name == "main" {
+		if name := path.Base(p.Dir); p.Name == "main" {
 			want = "Command "
+			if own := strings.ToUpper(name[:1]) + name[1:] + " "; strings.HasPrefix(doc, own) {
+				want = own
+			}
 		}
 		switch {
 		case strings.TrimSpace(doc) == "":
@@ -41,7 +46,7 @@ func CheckPackageComments(t *Tree) []Problem {
 			out = append(out, Problem{Path: p.Dir, Text: fmt.Sprintf("package comment does not open with %q", want)})
 		case len(strings.Fields(doc)) < minCommentWords:
 			out = append(out, Problem{Path: p.Dir, Text: fmt.Sprintf("package comment has fewer than %d words", minCommentWords)})
-		case p.Name != "main" && !strings.HasPrefix(p.Dir, "test/") && !callers.MatchString(doc):
+		case p.Name != "main" && !strings.HasPrefix(p.Dir+"/", "test/") && !strings.HasPrefix(p.Dir+"/", "examples/") && !callers.MatchString(doc):
 			out = append(out, Problem{Path: p.Dir, Text: "package comment does not say which goroutine or loop may call it"})
 		}
 	}
@@ -59,10 +64,10 @@ var Forbidden = []string{
 // any case.
 func CheckWords(t *Tree, words []string) []Problem {
 	var out []Problem
-	for _, path := range t.Texts {
-		b, err := fs.ReadFile(t.FS, path)
+	for _, name := range t.Texts {
+		b, err := fs.ReadFile(t.FS, name)
 		if err != nil {
-			out = append(out, Problem{Path: path, Text: "read: " + err.Error()})
+			out = append(out, Problem{Path: name, Text: "read: " + err.Error()})
 			continue
 		}
 		for i, line := range strings.Split(string(b), "\n") {
@@ -73,7 +78,7 @@ func CheckWords(t *Tree, words []string) []Problem {
 					hay = line
 				}
 				if strings.Contains(hay, w) {
-					out = append(out, Problem{path, i + 1, fmt.Sprintf("forbidden words %q", w)})
+					out = append(out, Problem{name, i + 1, fmt.Sprintf("forbidden words %q", w)})
 				}
 			}
 		}
