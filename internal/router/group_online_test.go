@@ -1,0 +1,64 @@
+package router
+
+import "testing"
+
+// TestPickOtherPrefersOnline: the first in turn that is online and not the one excluded; else the first that is not excluded.
+func TestPickOtherPrefersOnline(t *testing.T) {
+	tests := []struct {
+		name   string
+		not    int
+		online []int // members 1 to 4, whose turns come in this order
+		want   int
+	}{
+		{"nobody", 1, nil, 2},
+		{"nobody, another excluded", 3, nil, 1},
+		{"all", 1, []int{1, 2, 3, 4}, 2},
+		{"only the excluded one", 2, []int{2}, 1},
+		{"one behind", 1, []int{4}, 4},
+		{"two behind", 1, []int{3, 4}, 3},
+		{"a stranger excluded", 9, []int{2}, 2},
+	}
+	for _, tt := range tests {
+		_, g := newTestGroup(t, 1, 2, 3, 4)
+		online := func(s int) bool {
+			for _, o := range tt.online {
+				if o == s {
+					return true
+				}
+			}
+			return false
+		}
+		m, ok := g.PickOther(tt.not, online)
+		if !ok || m.Sub != tt.want {
+			t.Errorf("%s: got %d %t, want %d", tt.name, m.Sub, ok, tt.want)
+		}
+		// The turn goes on behind the one that was taken.
+		if m, ok := g.Pick(nil); !ok || m.Sub != tt.want%4+1 {
+			t.Errorf("%s: then %d %t, want %d", tt.name, m.Sub, ok, tt.want%4+1)
+		}
+	}
+}
+
+// TestGroupMemory: a group that was large gives its room back and still finds everybody.
+func TestGroupMemory(t *testing.T) {
+	g := newGroup[int]("g", "t")
+	for i := range 1000 {
+		g.add(Match[int]{Sub: i})
+	}
+	for i := range 990 {
+		if left, ok := g.remove(i); !ok || left != 999-i {
+			t.Fatalf("remove %d: %d left, %t", i, left, ok)
+		}
+	}
+	if c := cap(g.members); c > 4*2*indexFrom || g.at != nil {
+		t.Errorf("room for %d of 10 members, index %t", c, g.at != nil)
+	}
+	for i := 990; i < 1000; i++ {
+		if m, ok := g.Pick(nil); !ok || m.Sub != i {
+			t.Errorf("got %d, want %d", m.Sub, i)
+		}
+		if existed := g.add(Match[int]{Sub: i}); !existed {
+			t.Errorf("%d is not found", i)
+		}
+	}
+}
