@@ -14,6 +14,7 @@ import (
 
 	"github.com/midgemq/midge/client"
 	"github.com/midgemq/midge/client/device"
+	"github.com/midgemq/midge/internal/testkit"
 	"github.com/midgemq/midge/mqtt"
 )
 
@@ -32,6 +33,9 @@ func testStatus(t *testing.T, e *env, retain bool) {
 	o.Client.Dial = network.dial
 	d := e.device(o)
 	e.want(status, "laser", "online", false)
+	if err := d.Client().Flush(e.ctx); err != nil { // "online" without its PUBACK would be sent again
+		t.Fatal(err)
+	}
 	network.cut() // no DISCONNECT: the will
 	e.want(status, "laser", "offline", false)
 	e.want(status, "laser", "online", false)
@@ -388,6 +392,32 @@ func TestSlowReceiver(t *testing.T) {
 		<-entered
 		close(release)
 		e.want(answers, "laser/answer", "1", false)
+	})
+}
+
+// TestSubscribeAgain has a subscription end behind the device's back.
+func TestSubscribeAgain(t *testing.T) {
+	eachBroker(t, func(t *testing.T, e *env) {
+		d := e.device(device.Options{Client: e.options("laser")})
+		r := newRecorder(t)
+		if err := d.Subscribe(e.ctx, r, mqtt.AtLeastOnce, "a"); err != nil {
+			t.Fatal(err)
+		}
+		r.want(e, "connected as laser")
+		if err := d.Client().Unsubscribe(e.ctx, d.Topic("a")); err != nil {
+			t.Fatal(err)
+		}
+		testkit.WaitFor(t, patience, "a subscription made again", func() bool {
+			if err := d.Subscribe(e.ctx, r, mqtt.AtLeastOnce, "a"); err != nil {
+				t.Fatal(err)
+			}
+			_, ok := d.Client().Granted(d.Topic("a"))
+			return ok
+		})
+		if err := d.Publish(e.ctx, "a", 1); err != nil {
+			t.Fatal(err)
+		}
+		r.want(e, "a=1")
 	})
 }
 

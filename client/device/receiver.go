@@ -83,8 +83,11 @@ type attached struct {
 	running bool
 	gone    bool
 
-	filters map[string]context.CancelFunc // guarded by Device.mu: ends the pump of a filter
+	filters map[string]*pump // guarded by Device.mu
 }
+
+// pump is the goroutine that brings the messages of one filter.
+type pump struct{ stop context.CancelFunc }
 
 // add queues a call. The queue holds one message for each filter, as pumps wait, and connections that came and went.
 func (a *attached) add(f func()) {
@@ -128,7 +131,7 @@ func (d *Device) attach(r Receiver) (*attached, error) {
 	defer d.mu.Unlock()
 	a := d.receivers[r]
 	if a == nil {
-		a = &attached{r: r, turn: make(chan struct{}, 1), filters: map[string]context.CancelFunc{}}
+		a = &attached{r: r, turn: make(chan struct{}, 1), filters: map[string]*pump{}}
 		d.receivers[r] = a
 		if info := d.info; d.online {
 			a.add(func() { r.Connected(info) })
@@ -150,8 +153,8 @@ func (d *Device) Detach(r Receiver) {
 		return
 	}
 	delete(d.receivers, r)
-	for _, stop := range a.filters {
-		stop()
+	for _, p := range a.filters {
+		p.stop()
 	}
 	a.filters = nil
 	a.mu.Lock()
@@ -162,6 +165,8 @@ func (d *Device) Detach(r Receiver) {
 // Subscribe gives a receiver the messages whose topics, without the prefix, match one of the filters, and waits until the
 // server has granted them. The status is no such message, though "#" matches its topic. qos is the highest QoS of deliveries. Filters the receiver has already are left as they are.
 // Several receivers may have the same filter; a new one makes the server send its retained messages again, to all of them.
+//
+// A server that has lost the session and then refuses to renew a subscription ends it; client.Options.OnError is told.
 //
 // On error none of the filters that are new in this call remains. The error is that of client.Client.Stream: it finds the
 // reason of a refusal with client.ReasonOf.
@@ -213,6 +218,7 @@ func checkFilter(f string) error {
 // asked for, which acknowledges the one before, when the receiver is done with that.
 func (d *Device) read(a *attached, filter string, s *client.Stream) error {
 	ctx, stop := context.WithCancel(d.ctx)
+	p := &pump{stop}
 	d.mu.Lock()
 	if d.receivers[a.r] != a {
 		d.mu.Unlock()
@@ -220,11 +226,18 @@ func (d *Device) read(a *attached, filter string, s *client.Stream) error {
 		s.Close()
 		return &client.Error{Op: "subscribe", Outcome: client.NotSent, Filter: filter, Err: errors.New("receiver was detached")}
 	}
-	a.filters[filter] = stop
+	a.filters[filter] = p
 	d.mu.Unlock()
 	go func() {
 		defer stop()
 		defer s.Close()
+		defer func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if a.filters[filter] == p { // the server took the subscription back: Subscribe may try again
+				delete(a.filters, filter)
+			}
+		}()
 		for m := range s.All(ctx) {
 			name, below := strings.CutPrefix(m.Topic, d.ID()+"/")
 			if !below {
@@ -259,8 +272,8 @@ func (d *Device) Unsubscribe(r Receiver, filters ...string) {
 		return
 	}
 	for _, f := range filters {
-		if stop := a.filters[f]; stop != nil {
-			stop()
+		if p := a.filters[f]; p != nil {
+			p.stop()
 			delete(a.filters, f)
 		}
 	}

@@ -8,5 +8,6 @@
 // are build tags for midge.
 //
 // Each library has a driver, a small program in its language that carries out requests, one JSON object a line on
-// stdin, and reports events, one JSON object a line on stdout; the scenarios are written once, in Go.
+// stdin, and reports events, one JSON object a line on stdout; the scenarios are written once, in Go. The page of
+// examples/browser is opened in headless Chromium.
 package foreign
