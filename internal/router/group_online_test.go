@@ -53,6 +53,11 @@ func TestGroupMemory(t *testing.T) {
 	if c := cap(g.members); c > 4*2*indexFrom || g.at != nil {
 		t.Errorf("room for %d of 10 members, index %t", c, g.at != nil)
 	}
+	for i, m := range g.members[len(g.members):cap(g.members)] {
+		if m != (member[int]{}) {
+			t.Fatalf("place %d behind the members holds %+v", i, m)
+		}
+	}
 	for i := 990; i < 1000; i++ {
 		if m, ok := g.Pick(nil); !ok || m.Sub != i {
 			t.Errorf("got %d, want %d", m.Sub, i)
@@ -60,5 +65,23 @@ func TestGroupMemory(t *testing.T) {
 		if existed := g.add(Match[int]{Sub: i}); !existed {
 			t.Errorf("%d is not found", i)
 		}
+	}
+	g.remove(995)
+	if m := g.members[:10][9]; m != (member[int]{}) {
+		t.Errorf("the place that became free holds %+v", m)
+	}
+}
+
+// TestSlabForgets: what is released is held no longer, and the place is empty when it is given out again.
+func TestSlabForgets(t *testing.T) {
+	var s slab[string]
+	keep, id := s.alloc(), s.alloc()
+	*s.at(keep), *s.at(id) = "keep", "gone"
+	s.release(id)
+	if *s.at(id) != "" || *s.at(keep) != "keep" {
+		t.Errorf("released %q, kept %q", *s.at(id), *s.at(keep))
+	}
+	if again := s.alloc(); again != id || *s.at(again) != "" {
+		t.Errorf("place %d again as %d with %q", id, again, *s.at(again))
 	}
 }
