@@ -22,7 +22,7 @@ export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := build
 .PHONY: help run build install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
-	cross bench fuzz soak mutate conformance cover dependencies clean FORCE
+	cross bench bench-client fuzz soak mutate conformance cover dependencies clean FORCE
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -69,6 +69,9 @@ cover: ## coverage.out and coverage.html
 
 bench: ## go test -bench with allocations; BENCH and BENCHTIME choose
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem ./...
+
+bench-client: ## the client library beside paho.mqtt.golang and paho.golang
+	cd bench/client && $(GO) run .
 
 fuzz: ## every fuzz target for FUZZTIME (default 60s)
 	$(GO) run ./internal/tools/fuzzall -time $(FUZZTIME)
