@@ -80,7 +80,8 @@ func dial(t *testing.T, addr string, c packet.Connect) (*peer, packet.Connack) {
 
 func (p *peer) send(k interface {
 	Append([]byte, mqtt.Version) []byte
-}) {
+},
+) {
 	_, _ = p.Write(k.Append(nil, p.v))
 }
 

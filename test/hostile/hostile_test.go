@@ -364,7 +364,9 @@ func TestTruncation(t *testing.T) {
 	by := r.bystanders(t)
 	whole := bytes.Join([][]byte{
 		connect(5, "cut"), pkt(0x82, []byte{0, 1, 0}, str("cut/#"), []byte{2}),
-		pkt(0x34, str("cut/x"), []byte{0, 9, 0}, []byte("payload")), pkt(0x62, []byte{0, 9}), {0xC0, 0}, {0xE0, 0},
+		pkt(0x34, str("cut/x"), []byte{0, 9, 0}, []byte("payload")), pkt(0x62, []byte{0, 9}),
+		{0xC0, 0},
+		{0xE0, 0},
 	}, nil)
 	for n := 1; n < len(whole); n++ {
 		c := r.dial(t)

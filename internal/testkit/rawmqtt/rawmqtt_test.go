@@ -228,11 +228,31 @@ func TestMatch(t *testing.T) {
 		filter, topic string
 		want          bool
 	}{
-		{"a", "a", true}, {"a", "b", false}, {"a", "a/b", false}, {"a/#", "a", true}, {"a/#", "a/b/c", true}, {"a/#", "ab", false},
-		{"a/+", "a", false}, {"a/+", "a/", true}, {"a/+/#", "a/b", true}, {"a/+/#", "a", false}, {"+", "a", true}, {"+", "/a", false},
-		{"+/+", "/a", true}, {"/+", "/a", true}, {"#", "a/b", true}, {"#", "$SYS/a", false}, {"+/a", "$SYS/a", false},
-		{"$SYS/#", "$SYS/a", true}, {"$SYS/+", "$SYS/a", true}, {"a/#", "a/$b", true}, {"a//b", "a//b", true}, {"a/+/b", "a//b", true},
-		{"a//b", "a/b", false}, {"+/b/#", "a/b/c", true}, {"A", "a", false},
+		{"a", "a", true},
+		{"a", "b", false},
+		{"a", "a/b", false},
+		{"a/#", "a", true},
+		{"a/#", "a/b/c", true},
+		{"a/#", "ab", false},
+		{"a/+", "a", false},
+		{"a/+", "a/", true},
+		{"a/+/#", "a/b", true},
+		{"a/+/#", "a", false},
+		{"+", "a", true},
+		{"+", "/a", false},
+		{"+/+", "/a", true},
+		{"/+", "/a", true},
+		{"#", "a/b", true},
+		{"#", "$SYS/a", false},
+		{"+/a", "$SYS/a", false},
+		{"$SYS/#", "$SYS/a", true},
+		{"$SYS/+", "$SYS/a", true},
+		{"a/#", "a/$b", true},
+		{"a//b", "a//b", true},
+		{"a/+/b", "a//b", true},
+		{"a//b", "a/b", false},
+		{"+/b/#", "a/b/c", true},
+		{"A", "a", false},
 	}
 	for _, tt := range tests {
 		if got := Match(tt.filter, tt.topic); got != tt.want {

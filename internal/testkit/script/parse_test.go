@@ -96,10 +96,20 @@ func TestParseRefuses(t *testing.T) {
 func TestRawBytes(t *testing.T) {
 	e := &env{version: 5, target: "tcp", vars: map[string]string{"i": "7"}}
 	tests := []struct{ src, want string }{
-		{"30 0a FF", "300aff"}, {"300aff", "300aff"}, {`"ab" str:"ab"`, "616200026162"}, {"u16:500 u32:7 var:321", "01f400000007c102"},
-		{"rl( 01 02 )", "020102"}, {"l16( 01 02 )", "00020102"}, {"ff*3", "ffffff"}, {`"ab"*2`, "61626162"}, {"( 01 02 )*2 03", "0102010203"},
-		{"10 rl( str:\"MQTT\" ( 00 )*200 )", "10ce0100044d515454" + strings.Repeat("00", 200)}, {"u16:$i", "0007"}, {`"$i"`, "37"},
-		{"[v5]01 [v4]02", "01"}, {"rl( rl( 01 ) )", "020101"},
+		{"30 0a FF", "300aff"},
+		{"300aff", "300aff"},
+		{`"ab" str:"ab"`, "616200026162"},
+		{"u16:500 u32:7 var:321", "01f400000007c102"},
+		{"rl( 01 02 )", "020102"},
+		{"l16( 01 02 )", "00020102"},
+		{"ff*3", "ffffff"},
+		{`"ab"*2`, "61626162"},
+		{"( 01 02 )*2 03", "0102010203"},
+		{"10 rl( str:\"MQTT\" ( 00 )*200 )", "10ce0100044d515454" + strings.Repeat("00", 200)},
+		{"u16:$i", "0007"},
+		{`"$i"`, "37"},
+		{"[v5]01 [v4]02", "01"},
+		{"rl( rl( 01 ) )", "020101"},
 	}
 	for _, tt := range tests {
 		words, err := lex(tt.src, 1)
@@ -151,8 +161,16 @@ func TestNumberFits(t *testing.T) {
 		got  uint64
 		ok   bool
 	}{
-		{"5", 5, true}, {"0x82", 0x82, true}, {"0x81|0x82", 0x82, true}, {"0x81|0x82", 0x83, false}, {"3..5", 4, true}, {"3..5", 6, false},
-		{"!4", 4, false}, {"!4", 5, true}, {"", 0, false}, {"x", 0, false},
+		{"5", 5, true},
+		{"0x82", 0x82, true},
+		{"0x81|0x82", 0x82, true},
+		{"0x81|0x82", 0x83, false},
+		{"3..5", 4, true},
+		{"3..5", 6, false},
+		{"!4", 4, false},
+		{"!4", 5, true},
+		{"", 0, false},
+		{"x", 0, false},
 	}
 	for _, tt := range tests {
 		if got := numberFits(tt.want, tt.got); got != tt.ok {
