@@ -154,7 +154,7 @@ func TestMechanicalMutants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o, text := suites[dir].pass(context.Background(), 0, Pass{[]string{"-test.v"}, time.Minute}); o != Survived || !tookLine.MatchString(text) {
+	if o, text, _ := suites[dir].pass(context.Background(), 0, Pass{[]string{"-test.v"}, time.Minute}); o != Survived || !tookLine.MatchString(text) {
 		t.Errorf("a pass with -test.v: %s, without the time of any test:\n%s", o, text)
 	}
 	results := tryMutants(context.Background(), &out, mutants, guards, suites, 2)

@@ -178,7 +178,7 @@ func buildSuites(ctx context.Context, w io.Writer, dir string, texts map[string]
 			return nil, fmt.Errorf("build the tests of %s with mutants: %w\n%s", d, err, tail(string(out), 30))
 		}
 		start := time.Now()
-		o, out := s.pass(ctx, 0, Pass{[]string{"-test.v"}, 10 * time.Minute})
+		o, out, _ := s.pass(ctx, 0, Pass{[]string{"-test.v"}, 10 * time.Minute})
 		if o != Survived {
 			return nil, fmt.Errorf("the tests of %s fail with every mutant off:\n%s", d, tail(out, 30))
 		}
@@ -220,15 +220,21 @@ func passes(out string, took time.Duration) []Pass {
 func (s *Suite) run(ctx context.Context, id int) Outcome {
 	o := Survived
 	for _, p := range s.Passes {
-		if o, _ = s.pass(ctx, id, p); o != Survived {
+		var cpu time.Duration
+		if o, _, cpu = s.pass(ctx, id, p); o == Hangs && cpu < p.Timeout/4 {
+			// Starved by other work on the machine, or waiting for ever: only more time tells.
+			p.Timeout *= 4
+			o, _, _ = s.pass(ctx, id, p)
+		}
+		if o != Survived {
 			break
 		}
 	}
 	return o
 }
 
-// pass runs tests of the suite with one mutant on; 0 is none.
-func (s *Suite) pass(ctx context.Context, id int, p Pass) (Outcome, string) {
+// pass runs tests of the suite with one mutant on; 0 is none. cpu is the processor time it took.
+func (s *Suite) pass(ctx context.Context, id int, p Pass) (o Outcome, text string, cpu time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout+10*time.Second)
 	defer cancel()
 	args := []string{s.Binary, "-test.failfast", "-test.timeout=" + p.Timeout.String()}
@@ -240,16 +246,19 @@ func (s *Suite) pass(ctx context.Context, id int, p Pass) (Outcome, string) {
 	cmd.Dir = s.Dir
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", mutantEnv, id))
 	out, err := cmd.CombinedOutput()
+	if st := cmd.ProcessState; st != nil {
+		cpu = st.UserTime() + st.SystemTime()
+	}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return Survived, string(out)
+		return Survived, string(out), cpu
 	case ctx.Err() != nil || strings.Contains(string(out), "panic: test timed out"):
-		return Hangs, string(out)
+		return Hangs, string(out), cpu
 	case errors.As(err, &exit):
-		return Caught, string(out)
+		return Caught, string(out), cpu
 	}
-	return NoBuild, err.Error()
+	return NoBuild, err.Error(), cpu
 }
 
 func tryMutants(ctx context.Context, w io.Writer, mutants []*Mutant, guards map[int][]string, suites map[string]*Suite, parallel int) map[int]Result {
