@@ -57,6 +57,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 		}
 	}
 	sh.frames.reset()
+	sh.unkept = false
 	if m.Retain {
 		m.Seq = sh.Hub.nextSeq()
 		m = sh.own(m)
@@ -67,6 +68,9 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 		sh.frames.f[k], sh.frames.has[k] = Frame{B: raw, Payload: len(p.Payload)}, true
 	}
 	matched := sh.route(m)
+	if sh.unkept && p.QoS > 0 {
+		return refuse(mqtt.ImplementationSpecific, logging.ReasonImplementation, "unable to store")
+	}
 	if p.QoS > 0 {
 		c.S.Published(p.PacketID, p.QoS, matched, fx)
 	}

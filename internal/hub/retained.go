@@ -52,11 +52,7 @@ func (sh *Shard) retain(m *record.Message) {
 // persist adds a change that belongs to no session step.
 func (sh *Shard) persist(op record.Op) {
 	sh.batch.Ops = append(sh.batch.Ops, op)
-	if sh.Hub.Store.Immediate() {
-		sh.Hub.Store.Commit(sh.batch, sh.Hub.Cfg.Level, ignore)
-		clear(sh.batch.Ops)
-		sh.batch.Ops = sh.batch.Ops[:0]
-	}
+	_ = sh.commitNow() // logged there; the retained message is in memory all the same
 }
 
 // retainedDue discards a retained message whose expiry has passed, also where

@@ -9,6 +9,7 @@ import (
 	"github.com/midgemq/midge/internal/router"
 	"github.com/midgemq/midge/internal/session"
 	"github.com/midgemq/midge/internal/store"
+	"github.com/midgemq/midge/mqtt"
 )
 
 const (
@@ -55,6 +56,7 @@ type Shard struct {
 	dropLog  record.Instant
 	debug    bool
 	swept    record.Instant
+	unkept   bool // a commit of the message being routed failed
 
 	// guarded by mu
 	mu sync.Mutex
@@ -303,7 +305,7 @@ func (sh *Shard) failed(ticket uint64, err error) {
 	sh.Hub.Log.Error("Error: unable to store: %v. Connections that wait for it are closed.", err)
 	for len(sh.held) > 0 && sh.held[0].ticket <= ticket {
 		for _, l := range sh.held[0].links {
-			l.Kick(End{Code: 0x83, Reason: logging.ReasonImplementation, Text: "unable to store"})
+			l.Kick(End{Code: mqtt.ImplementationSpecific, Reason: logging.ReasonImplementation, Text: "unable to store"})
 		}
 		sh.held = sh.held[1:]
 	}
@@ -339,30 +341,9 @@ func (sh *Shard) putFX(fx *session.Effects) {
 // apply carries out what a step of c asked for: persist, then send. Messages
 // that the step publishes itself are routed last; nobody waits for them.
 func (sh *Shard) apply(c *Client, fx *session.Effects) {
-	var gate uint64
-	if len(fx.Ops) > 0 {
-		sh.batch.Ops = append(sh.batch.Ops, fx.Ops...)
-		if sh.Hub.Store.Immediate() {
-			sh.Hub.Store.Commit(sh.batch, sh.Hub.Cfg.Level, ignore)
-			clear(sh.batch.Ops)
-			sh.batch.Ops = sh.batch.Ops[:0]
-		}
-	}
-	if len(sh.batch.Ops) > 0 {
-		gate = sh.ticket
-	}
+	kept := sh.keepOps(c, fx.Ops)
 	if l := c.link; l != nil && len(fx.Sends) > 0 {
-		for i := range fx.Sends {
-			s := &fx.Sends[i]
-			g := gate
-			if !gated(s) {
-				g = 0
-			}
-			l.Send(s, g)
-		}
-		if gate != 0 {
-			sh.gates = append(sh.gates, l)
-		}
+		sh.sendAll(l, fx.Sends, kept)
 	}
 	for why, n := range fx.Drops {
 		if n > 0 {
@@ -384,7 +365,54 @@ func (sh *Shard) apply(c *Client, fx *session.Effects) {
 	}
 }
 
-func ignore(error) {}
+// keepOps adds a step's changes to the batch; an engine that answers at once has
+// them now. false: they are not kept, so nothing that depends on them may leave
+// and the connection ends.
+func (sh *Shard) keepOps(c *Client, ops []record.Op) bool {
+	if len(ops) == 0 {
+		return true
+	}
+	sh.batch.Ops = append(sh.batch.Ops, ops...)
+	err := sh.commitNow()
+	if err != nil && c.link != nil {
+		sh.Later(c.link, End{Code: mqtt.ImplementationSpecific, Reason: logging.ReasonImplementation, Text: "unable to store"})
+	}
+	return err == nil
+}
+
+// commitNow commits the batch if the engine answers at once.
+func (sh *Shard) commitNow() (err error) {
+	if !sh.Hub.Store.Immediate() {
+		return nil
+	}
+	sh.Hub.Store.Commit(sh.batch, sh.Hub.Cfg.Level, func(e error) { err = e })
+	clear(sh.batch.Ops)
+	sh.batch.Ops = sh.batch.Ops[:0]
+	if err != nil {
+		sh.unkept = true
+		sh.Hub.Log.Error("Error: unable to store: %v.", err)
+	}
+	return err
+}
+
+// sendAll hands packets to a connection, those that depend on the batch under its
+// ticket.
+func (sh *Shard) sendAll(l Link, sends []session.Send, kept bool) {
+	var gate uint64
+	if len(sh.batch.Ops) > 0 {
+		gate = sh.ticket
+		sh.gates = append(sh.gates, l)
+	}
+	for i := range sends {
+		s := &sends[i]
+		switch {
+		case !gated(s):
+			l.Send(s, 0)
+		case kept:
+			l.Send(s, gate)
+		}
+	}
+}
 
 // gated reports whether a packet has to wait for the commit of its batch.
 func gated(s *session.Send) bool {
