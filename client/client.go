@@ -245,8 +245,12 @@ func (c *Client) Flush(ctx context.Context) error {
 // the network to be closed, not for handlers.
 func (c *Client) Close() error { return c.CloseWith(mqtt.NormalDisconnection, nil) }
 
-// CloseWith is Close with the reason code and properties of a DISCONNECT of 5.0: DisconnectWithWill has the will published, a
-// Session Expiry of 0 ends the session.
+// CloseWithWill is Close, except that the server publishes the will: it sends DISCONNECT with 0x04 in 5.0, and closes the
+// connection without DISCONNECT before, for 3.x has no other way. What was accepted earlier still leaves first.
+func (c *Client) CloseWithWill() error { return c.CloseWith(mqtt.DisconnectWithWill, nil) }
+
+// CloseWith is Close with the reason code and properties of a DISCONNECT of 5.0: a Session Expiry of 0 ends the session, a code
+// other than NormalDisconnection has the will published, with 3.x too (see CloseWithWill).
 func (c *Client) CloseWith(code mqtt.ReasonCode, properties *mqtt.Properties) error {
 	if err := checkDisconnect(code, properties); err != nil {
 		return err

@@ -292,12 +292,16 @@ func (c *Conn) write(b []byte, last bool) error {
 		return net.ErrClosed
 	}
 	c.goodbye = last
+	if len(b) == 0 {
+		return nil
+	}
 	_, err := c.nc.Write(b)
 	return err
 }
 
-// Disconnect sends DISCONNECT and closes the connection [MQTT-3.14.4-2]. code and properties are for 5.0 and left out before; the
-// properties are left out too when they would make the packet larger than the server takes [MQTT-3.14.2-3].
+// Disconnect sends DISCONNECT and closes the connection [MQTT-3.14.4-2]. The properties are for 5.0 and left out before; they are
+// left out too when they would make the packet larger than the server takes [MQTT-3.14.2-3]. A code other than
+// NormalDisconnection has the server publish the will: 3.x has no code for that, there the connection is closed without DISCONNECT.
 func (c *Conn) Disconnect(code mqtt.ReasonCode, properties *mqtt.Properties) error {
 	if err := checkDisconnect(code, properties); err != nil {
 		return err
@@ -308,6 +312,9 @@ func (c *Conn) Disconnect(code mqtt.ReasonCode, properties *mqtt.Properties) err
 }
 
 func (c *Conn) appendDisconnect(b []byte, code mqtt.ReasonCode, properties *mqtt.Properties) []byte {
+	if c.v != mqtt.V5 && code != mqtt.NormalDisconnection {
+		return b
+	}
 	d := packet.Disconnect{Code: code, Props: packet.AppendProperties(nil, packet.DISCONNECT, properties)}
 	if d.Size(c.v) > c.limits.maxPacket {
 		d.Props = nil

@@ -34,7 +34,7 @@ type link struct {
 	riders   []*outgoing  // QoS 0 messages in out that came through the queue
 	idle     bool         // the writer waits for wake
 	writing  bool
-	closing  bool // DISCONNECT is in out: nothing follows [MQTT-3.14.4-1]
+	closing  bool // DISCONNECT, or the end without it, is behind out: nothing follows [MQTT-3.14.4-1]
 	stopped  bool
 	err      error
 	scratch  []byte
@@ -110,7 +110,7 @@ func (l *link) write() {
 	var spare []byte
 	c.mu.Lock()
 	for {
-		for len(l.out) == 0 && !l.stopped {
+		for len(l.out) == 0 && !l.stopped && !l.closing {
 			if c.flushed != nil && c.queued == 0 {
 				c.signalFlushed()
 			}
@@ -280,7 +280,8 @@ func (l *link) appendPacket(p packet.Packet) error {
 // lastWrite is how long what was queued before a DISCONNECT may take to leave: a server that does not read must not hold up the end.
 const lastWrite = 5 * time.Second
 
-// disconnect puts DISCONNECT at the end of the output; the writer closes the connection behind it. mu is held.
+// disconnect puts DISCONNECT, or nothing if the will of 3.x is to be published, at the end of the output; the writer closes the
+// connection behind it. mu is held.
 func (l *link) disconnect(g *goodbye) {
 	if l.closing || l.stopped {
 		return

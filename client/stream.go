@@ -11,17 +11,15 @@ import (
 // Stream is a subscription that is read in place of having a handler. Asking for the next message acknowledges the one before
 // (unless its Subscription has ManualAck), so that a message is acknowledged when the program is done with it. What is not read
 // waits in memory, QoS 0 up to Options.MaxBacklog messages, above that it is dropped and counted; QoS 1 and 2 are bounded by the
-// server's window. One goroutine at a time may read.
+// server's window. One goroutine at a time may read; any may close.
 type Stream struct {
 	c      *Client
 	filter *filterEntry
 	r      *receiver
 
-	// Owned by the reading goroutine.
-	last *Message
-
 	mu sync.Mutex
 	// Guarded by mu.
+	last   *Message // given to the reader, not acknowledged yet
 	queue  ring[*Message]
 	signal chan struct{} // closed when something comes; nil while nobody waits
 	ended  bool
@@ -42,11 +40,17 @@ func (c *Client) Stream(ctx context.Context, sub Subscription) (*Stream, error) 
 	return s, nil
 }
 
-// put adds a message; it never blocks.
+// put adds a message; it never blocks. Nobody reads what comes after the end: it is acknowledged at once, for an acknowledgement
+// that never comes would keep back all behind it.
 func (s *Stream) put(m *Message) {
 	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		m.Ack() //nolint:errcheck // a message not acknowledged in time comes again
+		return
+	}
 	defer s.mu.Unlock()
-	if s.ended || m.QoS == mqtt.AtMostOnce && s.queue.len() >= s.c.opts.MaxBacklog {
+	if m.QoS == mqtt.AtMostOnce && s.queue.len() >= s.c.opts.MaxBacklog {
 		s.c.dropped.Add(1)
 		return
 	}
@@ -78,10 +82,10 @@ func (s *Stream) Next(ctx context.Context) (*Message, error) {
 		s.mu.Lock()
 		if s.queue.len() > 0 {
 			m := s.queue.pop()
-			s.mu.Unlock()
 			if !s.r.manual {
 				s.last = m
 			}
+			s.mu.Unlock()
 			return m, nil
 		}
 		if s.ended {
@@ -106,9 +110,12 @@ func (s *Stream) Next(ctx context.Context) (*Message, error) {
 }
 
 func (s *Stream) ackLast() {
-	if s.last != nil {
-		s.last.Ack() //nolint:errcheck // a message not acknowledged in time comes again
-		s.last = nil
+	s.mu.Lock()
+	m := s.last
+	s.last = nil
+	s.mu.Unlock()
+	if m != nil {
+		m.Ack() //nolint:errcheck // a message not acknowledged in time comes again
 	}
 }
 
@@ -128,10 +135,21 @@ func (s *Stream) All(ctx context.Context) iter.Seq[*Message] {
 	}
 }
 
-// Close withdraws the subscription, if nobody else has one to the same filter. It does not wait for the server.
+// Close withdraws the subscription, if nobody else has one to the same filter, and acknowledges what was not read. It does not wait
+// for the server, and may be called from any goroutine: a Next that waits returns ErrClosed, and so does the one after a message
+// that was being read.
 func (s *Stream) Close() {
-	s.ackLast()
 	s.end(nil)
+	s.mu.Lock()
+	var unread []*Message
+	if s.last != nil {
+		unread = append(unread, s.last)
+		s.last = nil
+	}
+	for s.queue.len() > 0 {
+		unread = append(unread, s.queue.pop())
+	}
+	s.mu.Unlock()
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,8 +158,10 @@ func (s *Stream) Close() {
 		c.subs.remove(f)
 		c.issue(&request{unsubscribe: true, filters: []string{f.sub.Filter}, done: make(chan struct{})})
 	}
-	for s.queue.len() > 0 {
-		s.queue.pop().settleLocked(mqtt.Success) //nolint:errcheck // nobody reads them any more
+	for _, m := range unread {
+		if m.QoS > mqtt.AtMostOnce {
+			m.settleLocked(mqtt.Success) //nolint:errcheck // nobody reads them any more
+		}
 	}
 }
 
@@ -181,8 +201,7 @@ func (c *Client) Channel(ctx context.Context, sub Subscription) (<-chan *Message
 			select {
 			case ch <- m:
 			case <-ctx.Done():
-				s.last = nil // not delivered: the server keeps it
-				return
+				return // Close acknowledges it with the others that nobody took
 			}
 		}
 	}()
