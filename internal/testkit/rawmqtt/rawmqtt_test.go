@@ -1,6 +1,7 @@
 package rawmqtt
 
 import (
+	"errors"
 	"bytes"
 	"encoding/hex"
 	"strings"
@@ -130,14 +131,14 @@ func TestSplit(t *testing.T) {
 	whole := unhex(t, "30 03 0001 74 D0 00")
 	for n := range whole {
 		pkt, rest, err := Split(whole[:n])
-		if n < 5 && err != ErrShort {
+		if n < 5 && !errors.Is(err, ErrShort) {
 			t.Fatalf("%d bytes: %v", n, err)
 		}
 		if n >= 5 && (err != nil || len(pkt) != 5 || len(rest) != n-5) {
 			t.Fatalf("%d bytes: % X, % X, %v", n, pkt, rest, err)
 		}
 	}
-	if _, _, err := Split(unhex(t, "30 80 80 80 80")); err == nil || err == ErrShort {
+	if _, _, err := Split(unhex(t, "30 80 80 80 80")); err == nil || errors.Is(err, ErrShort) {
 		t.Fatalf("a fifth length byte was awaited: %v", err)
 	}
 }
