@@ -85,3 +85,29 @@ func TestSlabForgets(t *testing.T) {
 		t.Errorf("place %d again as %d with %q", id, again, *s.at(again))
 	}
 }
+
+// TestNodeMemory: a filter that a crowd had gives their room back, and not before most of them have left.
+func TestNodeMemory(t *testing.T) {
+	tree := New[int]()
+	for i := range 1000 {
+		tree.Subscribe("a", i, Options{})
+	}
+	subs := func() int { return cap(tree.nodes.at(tree.find("a")).more.subs) }
+	full := subs()
+	for i := range 500 {
+		tree.Unsubscribe("a", i)
+	}
+	if c := subs(); c != full {
+		t.Errorf("room for %d with half of them there, was %d", c, full)
+	}
+	for i := 500; i < 990; i++ {
+		tree.Unsubscribe("a", i)
+	}
+	if c := subs(); c > 4*2*indexFrom {
+		t.Errorf("room for %d of 10", c)
+	}
+	var r Result[int]
+	if tree.Match("a", &r); len(r.Plain) != 10 {
+		t.Errorf("%d matches", len(r.Plain))
+	}
+}
