@@ -1,9 +1,9 @@
 package rawmqtt
 
 import (
-	"errors"
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 )
