@@ -17,7 +17,7 @@ import (
 //
 // Everything that is the session's or the connection's state has one owner, the holder of mu. Whoever holds it does a bounded
 // amount of work in memory and gives it back: under it nothing blocks, no socket or disk is touched and no code of the caller runs.
-// That is why a handler can publish, subscribe and close. DESIGN.md has the list of goroutines.
+// That is why a handler can publish, subscribe and close. DESIGN.md beside this file has the list of goroutines.
 type Client struct {
 	// Immutable.
 	opts   Options

@@ -35,6 +35,17 @@
 // close; it never stops the reading of the connection. QoS 1 and 2 messages are acknowledged when the handler returns, in the order
 // in which they came, as the standard demands; with manual acknowledgement by [Message.Ack] or [Message.Reject].
 //
+// Subscriptions may be declared between [New] and [Client.Connect]: then their receivers are there for the first messages of a
+// session that an earlier run left behind, which the server sends without waiting for a SUBSCRIBE:
+//
+//	c, err := client.New(client.Options{Servers: servers, ClientID: "c1", Resume: true, SessionExpiry: time.Hour})
+//	err = c.Handle(ctx, "sensors/#", mqtt.AtLeastOnce, handle) // declares; the first connection asks for it
+//	err = c.Connect(ctx)
+//
+// # Leaving
+//
+// [Client.Close] says goodbye and keeps the will unpublished; [Client.CloseWithWill] has it published, in every version.
+//
 // # What it never does
 //
 // It starts no goroutine before Start, holds no lock while it calls the program, logs nothing, and reads no environment variable or

@@ -93,11 +93,12 @@ func (c *Client) receive(l *link, p *packet.Publish) error {
 		m.Properties = p.Props.Parse()
 		m.Properties.TopicAlias = 0 // this connection's affair
 	}
+	withdrawn := false
 	m.to = entry.receivers
 	if m.Properties != nil && len(m.Properties.SubscriptionIDs) > 0 {
-		m.to = c.subs.byID(entry, m.Properties.SubscriptionIDs)
+		m.to, withdrawn = c.subs.byID(entry, m.Properties.SubscriptionIDs)
 	}
-	if len(m.to) == 0 && c.opts.DefaultHandler != nil {
+	if len(m.to) == 0 && c.opts.DefaultHandler != nil && !withdrawn {
 		m.to = c.subs.fallback
 	}
 	m.waiting = len(m.to)

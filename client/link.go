@@ -380,6 +380,7 @@ func (c *Client) loseSession() {
 	}
 	c.received = flow.Receiver{}
 	clear(c.handling)
+	c.subs.loseSession()
 	if c.store != nil && c.persistent {
 		c.persist.add(outbox.Change{Kind: outbox.ClearSession}, gate{})
 	}

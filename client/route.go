@@ -28,11 +28,37 @@ func (r *receiver) auto() bool { return r.stream == nil && !r.manual }
 
 // filterEntry is one declared subscription.
 type filterEntry struct {
-	sub       Subscription
-	inner     string // the filter without $share/group/
-	receivers []*receiver
-	confirmed bool // SUBACK has granted it in this session
+	sub       Subscription // as last declared
+	inner     string       // the filter without $share/group/
+	claims    []*claim     // what it is made of, in the order of declaration
+	receivers []*receiver  // of the claims: all streams and the last handler; replaced, never changed
+	confirmed bool         // SUBACK has granted it in this session
 	granted   mqtt.ReasonCode
+}
+
+// claim is one declaration of a filter. An earlier handler is kept until a later one is granted: if the server refuses that, the
+// earlier subscription stands, there as here.
+type claim struct {
+	sub     Subscription
+	r       *receiver
+	granted bool
+}
+
+// settle works out the receivers.
+func (f *filterEntry) settle() {
+	f.receivers = nil
+	handler := -1
+	for _, c := range f.claims {
+		switch {
+		case c.r.stream != nil || handler < 0:
+			if c.r.stream == nil {
+				handler = len(f.receivers)
+			}
+			f.receivers = append(f.receivers, c.r)
+		default:
+			f.receivers[handler] = c.r
+		}
+	}
 }
 
 // subscriptions is the declared state: filters with their receivers, and what follows from it for each topic. Guarded by
@@ -44,6 +70,9 @@ type subscriptions struct {
 	topics   map[string]*topicEntry
 	changes  uint64
 	fallback []*receiver // the default handler
+
+	withdrawn   map[uint32]bool // identifiers of subscriptions of this session that are no more
+	withdrawals ring[uint32]    // the same in order of time
 
 	slab     []Message
 	payloads []byte
@@ -66,6 +95,7 @@ const maxTopics = 16384
 func (s *subscriptions) init() {
 	s.filters = map[string]*filterEntry{}
 	s.topics = map[string]*topicEntry{}
+	s.withdrawn = map[uint32]bool{}
 }
 
 // topic returns the entry of a topic; without an allocation when it was seen before.
@@ -105,23 +135,49 @@ func (s *subscriptions) match(topic string) []*receiver {
 	return list
 }
 
-// byID narrows the receivers to the subscriptions that the server names as the cause. Identifiers that none of them has leave the
-// choice to the filters.
-func (s *subscriptions) byID(e *topicEntry, ids []uint32) []*receiver {
-	var list []*receiver
+// byID narrows the receivers to the subscriptions that the server names as the cause. A copy for subscriptions that were withdrawn
+// is for nobody else, who has a copy of his own. Identifiers never heard of leave the choice to the filters.
+func (s *subscriptions) byID(e *topicEntry, ids []uint32) (list []*receiver, withdrawn bool) {
 	for _, f := range s.order {
 		if f.sub.ID != 0 && slices.Contains(ids, f.sub.ID) && mqtt.Match(f.inner, e.topic) {
 			list = append(list, f.receivers...)
 		}
 	}
-	if list == nil {
-		return e.receivers
+	if list != nil {
+		return list, false
 	}
-	return list
+	for _, id := range ids {
+		if !s.withdrawn[id] {
+			return e.receivers, false
+		}
+	}
+	return nil, len(e.receivers) > 0
+}
+
+// maxWithdrawn bounds the identifiers remembered. The server may send what it had buffered long after UNSUBACK, so there is no
+// moment, but the end of the session, at which one is of no use any more.
+const maxWithdrawn = 4096
+
+// withdraw remembers the identifier of a subscription that is no more, unless another has it too.
+func (s *subscriptions) withdraw(id uint32) {
+	if id == 0 || s.withdrawn[id] || slices.ContainsFunc(s.order, func(f *filterEntry) bool { return f.sub.ID == id }) {
+		return
+	}
+	s.withdrawn[id] = true
+	s.withdrawals.push(id)
+	for s.withdrawals.len() > maxWithdrawn {
+		delete(s.withdrawn, s.withdrawals.pop())
+	}
+}
+
+// loseSession forgets what only the lost session could send.
+func (s *subscriptions) loseSession() {
+	clear(s.withdrawn)
+	s.withdrawals = ring[uint32]{}
 }
 
 // add declares a subscription for one more receiver; its options replace earlier ones of the same filter.
-func (s *subscriptions) add(sub Subscription, inner string, r *receiver) *filterEntry {
+func (s *subscriptions) add(sub Subscription, inner string, r *receiver) wanted {
 	f := s.filters[sub.Filter]
 	if f == nil {
 		f = &filterEntry{inner: inner}
@@ -132,12 +188,44 @@ func (s *subscriptions) add(sub Subscription, inner string, r *receiver) *filter
 		sub.ID = f.sub.ID
 	}
 	f.sub = sub
-	if r.stream == nil { // the new handler in place of the old
-		f.receivers = slices.DeleteFunc(slices.Clone(f.receivers), func(o *receiver) bool { return o.stream == nil })
+	if s.withdrawn[sub.ID] {
+		delete(s.withdrawn, sub.ID) // its place in withdrawals ends no more than this
 	}
-	f.receivers = append(slices.Clip(f.receivers), r)
+	c := &claim{sub: sub, r: r}
+	f.claims = append(f.claims, c)
+	f.settle()
 	s.changes++
-	return f
+	return wanted{f, c}
+}
+
+// grant makes a claim good: handlers declared before it have been replaced.
+func (s *subscriptions) grant(w wanted) {
+	w.f.confirmed = true
+	if w.claim == nil {
+		return
+	}
+	w.claim.granted = true
+	if i := slices.Index(w.f.claims, w.claim); i > 0 && w.claim.r.stream == nil {
+		older := slices.DeleteFunc(slices.Clone(w.f.claims[:i]), func(c *claim) bool { return c.r.stream == nil })
+		w.f.claims = append(older, w.f.claims[i:]...)
+	}
+}
+
+// refuse takes a claim back, or the whole filter when it was the last of it. It returns the filter when an earlier declaration is
+// left.
+func (s *subscriptions) refuse(w wanted) (left *filterEntry) {
+	f := w.f
+	if w.claim != nil && s.filters[f.sub.Filter] == f {
+		f.claims = slices.DeleteFunc(slices.Clone(f.claims), func(c *claim) bool { return c == w.claim })
+		if n := len(f.claims); n > 0 {
+			f.sub = f.claims[n-1].sub
+			f.settle()
+			s.changes++
+			return f
+		}
+	}
+	s.remove(f)
+	return nil
 }
 
 // remove takes a filter out of the table.
@@ -147,12 +235,14 @@ func (s *subscriptions) remove(f *filterEntry) {
 	}
 	delete(s.filters, f.sub.Filter)
 	s.order = slices.DeleteFunc(s.order, func(o *filterEntry) bool { return o == f })
+	s.withdraw(f.sub.ID)
 	s.changes++
 }
 
 // drop takes one receiver out and reports whether it was the last of its filter.
 func (s *subscriptions) drop(f *filterEntry, r *receiver) (last bool) {
-	f.receivers = slices.DeleteFunc(slices.Clone(f.receivers), func(o *receiver) bool { return o == r })
+	f.claims = slices.DeleteFunc(slices.Clone(f.claims), func(c *claim) bool { return c.r == r })
+	f.settle()
 	s.changes++
 	return len(f.receivers) == 0
 }

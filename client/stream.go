@@ -26,7 +26,9 @@ type Stream struct {
 	err    error
 }
 
-// Stream subscribes and returns the stream of its messages. Sub.Handler is not used. Close it when done.
+// Stream subscribes and returns the stream of its messages. Sub.Handler is not used. Close it when done. Before Connect it declares
+// the subscription and returns at once, as Subscribe does; if the server then refuses, Next returns that. Close withdraws the
+// subscription: in a session that is to go on collecting messages, close the client and not the stream.
 func (c *Client) Stream(ctx context.Context, sub Subscription) (*Stream, error) {
 	s := &Stream{c: c}
 	s.r = &receiver{stream: s, manual: sub.ManualAck || c.opts.ManualAck}
@@ -154,7 +156,7 @@ func (s *Stream) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := s.filter
-	if c.err == nil && c.bye == nil && c.subs.filters[f.sub.Filter] == f && c.subs.drop(f, s.r) {
+	if f != nil && c.err == nil && c.bye == nil && c.subs.filters[f.sub.Filter] == f && c.subs.drop(f, s.r) {
 		c.subs.remove(f)
 		c.issue(&request{unsubscribe: true, filters: []string{f.sub.Filter}, done: make(chan struct{})})
 	}
@@ -187,7 +189,7 @@ func (c *Client) Messages(ctx context.Context, filter string) iter.Seq[*Message]
 }
 
 // Channel subscribes and returns the messages on a channel, which is closed when the context or the client ends. A message is
-// acknowledged when the channel has taken it; with ManualAck by Message.Ack.
+// acknowledged when the channel has taken it; with ManualAck by Message.Ack. It may be called before Connect, as Stream.
 func (c *Client) Channel(ctx context.Context, sub Subscription) (<-chan *Message, error) {
 	s, err := c.Stream(ctx, sub)
 	if err != nil {

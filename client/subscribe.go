@@ -34,14 +34,27 @@ type Subscription struct {
 // request is a SUBSCRIBE or UNSUBSCRIBE; it stays true across connections. Guarded by Client.mu.
 type request struct {
 	unsubscribe bool
-	entries     []*filterEntry // of SUBSCRIBE
-	filters     []string       // of UNSUBSCRIBE
+	entries     []wanted // of SUBSCRIBE
+	filters     []string // of UNSUBSCRIBE
 	user        []mqtt.UserProperty
-	again       bool // made by the client to renew subscriptions: nobody waits
+	again       bool // a renewal, or declared before Start: nobody waits
 	sent        bool
 	done        chan struct{}
 	err         error
 	finished    bool
+}
+
+// wanted is one filter of a SUBSCRIBE: a declaration of the program, or without a claim the renewal of the whole entry.
+type wanted struct {
+	f     *filterEntry
+	claim *claim
+}
+
+func (w wanted) sub() *Subscription {
+	if w.claim != nil {
+		return &w.claim.sub
+	}
+	return &w.f.sub
 }
 
 func (r *request) op() string {
@@ -59,7 +72,13 @@ func (r *request) finish(err error) {
 }
 
 // Subscribe declares subscriptions and waits until the server has granted them. Refused ones are withdrawn and make the error: for
-// each an *Error with its Filter and Code, joined. Messages may reach a handler before Subscribe returns [U5-3.8.4-1]. When the
+// each an *Error with its Filter and Code, joined; an earlier subscription to the same filter then stands as it was.
+//
+// Before Start or Connect it declares and returns at once: the handlers are there for the first message of a resumed session. The
+// first connection asks for all that was declared, whether the server has the session or not, for nobody knows what an earlier run
+// declared; RetainHandling 1 spares the retained messages that it had. A refusal goes to Options.OnError.
+//
+// Messages may reach a handler before Subscribe returns [U5-3.8.4-1]. When the
 // context ends first, what was not sent is withdrawn; what was sent stays declared.
 func (c *Client) Subscribe(ctx context.Context, subs ...Subscription) error {
 	receivers := make([]*receiver, len(subs))
@@ -72,7 +91,7 @@ func (c *Client) Subscribe(ctx context.Context, subs ...Subscription) error {
 	return c.subscribe(ctx, subs, receivers)
 }
 
-// Handle is Subscribe for one filter with the options that most want.
+// Handle is Subscribe for one filter with the options that most want; it may be called before Connect too.
 func (c *Client) Handle(ctx context.Context, filter string, qos mqtt.QoS, handler func(*Message)) error {
 	return c.Subscribe(ctx, Subscription{Filter: filter, QoS: qos, Handler: handler})
 }
@@ -108,8 +127,8 @@ func (c *Client) subscribe(ctx context.Context, subs []Subscription, receivers [
 		c.assignID(&subs[i])
 		f := c.subs.add(subs[i], inner[i], receivers[i])
 		last := len(requests) - 1
-		if last < 0 || requests[last].entries[0].sub.ID != f.sub.ID || !slices.Equal(requests[last].user, subs[i].User) {
-			requests = append(requests, &request{user: subs[i].User, done: make(chan struct{})})
+		if last < 0 || requests[last].entries[0].sub().ID != f.sub().ID || !slices.Equal(requests[last].user, subs[i].User) {
+			requests = append(requests, &request{user: subs[i].User, again: !c.started, done: make(chan struct{})})
 			last++
 		}
 		requests[last].entries = append(requests[last].entries, f)
@@ -117,7 +136,11 @@ func (c *Client) subscribe(ctx context.Context, subs []Subscription, receivers [
 	for _, r := range requests {
 		c.issue(r)
 	}
+	early := !c.started
 	c.mu.Unlock()
+	if early {
+		return nil
+	}
 	var errs []error
 	for _, r := range requests {
 		errs = append(errs, c.await(ctx, r))
@@ -185,14 +208,40 @@ func (c *Client) issue(r *request) {
 		return
 	}
 	if err := c.sendRequest(l, r); err != nil {
-		for _, f := range r.entries {
-			c.subs.remove(f)
-		}
 		err = notSent(r.op(), err)
-		if r.again {
-			c.report(err)
-		}
+		c.takeBack(r, err)
 		r.finish(err)
+	}
+}
+
+// takeBack undoes the declarations of a request that cannot be made. mu is held.
+func (c *Client) takeBack(r *request, err error) {
+	for _, w := range r.entries {
+		c.refuse(r, w, err)
+	}
+	if r.again {
+		c.report(err)
+	}
+}
+
+// refuse undoes one declaration. An earlier one that the server does not have in this session yet is made now. mu is held.
+func (c *Client) refuse(r *request, w wanted, err error) {
+	if r.again {
+		c.endStream(w, err)
+	}
+	f := c.subs.refuse(w)
+	if f != nil && !f.confirmed && c.link != nil && f.claims[len(f.claims)-1].granted {
+		c.renew(c.link, []*filterEntry{f})
+	}
+}
+
+// endStream tells the readers of a refused subscription, who do not wait for the answer any more. mu is held.
+func (c *Client) endStream(w wanted, err error) {
+	switch {
+	case w.claim == nil:
+		c.endStreams(w.f, err)
+	case w.claim.r.stream != nil:
+		w.claim.r.stream.end(err)
 	}
 }
 
@@ -213,15 +262,16 @@ func (c *Client) sendRequest(l *link, r *request) error {
 		p = u
 	} else {
 		s := &packet.Subscribe{PacketID: id, Props: props}
-		if n := r.entries[0].sub.ID; n != 0 && l.conn.limits.subIDs {
+		if n := r.entries[0].sub().ID; n != 0 && l.conn.limits.subIDs {
 			s.Props = packet.AppendUint(s.Props, packet.PropSubscriptionID, n)
 		}
-		for _, f := range r.entries {
-			o := packet.MakeSubOptions(f.sub.QoS, false, false, 0)
+		for _, w := range r.entries {
+			sub := w.sub()
+			o := packet.MakeSubOptions(sub.QoS, false, false, 0)
 			if v5 {
-				o = packet.MakeSubOptions(f.sub.QoS, f.sub.NoLocal, f.sub.RetainAsPublished, f.sub.RetainHandling)
+				o = packet.MakeSubOptions(sub.QoS, sub.NoLocal, sub.RetainAsPublished, sub.RetainHandling)
 			}
-			s.AddFilter(f.sub.Filter, o)
+			s.AddFilter(sub.Filter, o)
 		}
 		p = s
 	}
@@ -247,8 +297,8 @@ func (c *Client) await(ctx context.Context, r *request) error {
 	}
 	if i := slices.Index(c.requests, r); i >= 0 && !r.sent {
 		c.requests = slices.Delete(c.requests, i, i+1)
-		for _, f := range r.entries {
-			c.subs.remove(f)
+		for _, w := range r.entries {
+			c.subs.refuse(w)
 		}
 		return ended(ctx, r.op(), NotSent)
 	}
@@ -271,23 +321,20 @@ func (c *Client) suback(id uint16, codes []byte, props packet.Props) error {
 		return err
 	}
 	var errs []error
-	for i, f := range r.entries {
+	for i, w := range r.entries {
 		code := mqtt.ReasonCode(codes[i])
-		if f.granted = code; !code.IsError() {
-			f.confirmed = true
+		if !code.IsError() {
+			w.f.granted = code
+			c.subs.grant(w)
 			continue
 		}
-		c.subs.remove(f)
-		errs = append(errs, &Error{Op: r.op(), Outcome: Refused, Code: code, Filter: f.sub.Filter, Properties: props.Parse()})
+		err := &Error{Op: r.op(), Outcome: Refused, Code: code, Filter: w.sub().Filter, Properties: props.Parse()}
+		errs = append(errs, err)
+		c.refuse(r, w, err)
 	}
 	err := errors.Join(errs...)
 	if r.again && err != nil {
 		c.report(err)
-		for _, f := range r.entries {
-			if f.granted.IsError() {
-				c.endStreams(f, err)
-			}
-		}
 	}
 	r.finish(err)
 	return nil
@@ -377,8 +424,8 @@ func (c *Client) resubscribe(l *link, known bool) {
 	c.requests = nil
 	asked := map[*filterEntry]bool{}
 	for _, r := range waiting {
-		for _, f := range r.entries {
-			asked[f] = true
+		for _, w := range r.entries {
+			asked[w.f] = true
 		}
 	}
 	if !known {
@@ -395,7 +442,7 @@ func (c *Client) resubscribe(l *link, known bool) {
 			r.finish(nil) // a session that is gone has no subscriptions
 			continue
 		}
-		r.entries = slices.DeleteFunc(r.entries, func(f *filterEntry) bool { return c.subs.filters[f.sub.Filter] != f })
+		r.entries = slices.DeleteFunc(r.entries, func(w wanted) bool { return c.subs.filters[w.sub().Filter] != w.f })
 		if !r.unsubscribe && len(r.entries) == 0 {
 			r.finish(nil)
 			continue
@@ -427,7 +474,11 @@ func (c *Client) renewPart(l *link, list []*filterEntry) {
 			return
 		}
 	}
-	r := &request{entries: slices.Clone(list), user: list[0].sub.User, again: true, done: make(chan struct{})}
+	entries := make([]wanted, len(list))
+	for i, f := range list {
+		entries[i].f = f
+	}
+	r := &request{entries: entries, user: list[0].sub.User, again: true, done: make(chan struct{})}
 	err := c.sendRequest(l, r)
 	if err == nil {
 		return
