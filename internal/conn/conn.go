@@ -385,6 +385,7 @@ func reasonOf(code mqtt.ReasonCode) logging.Reason {
 		return logging.ReasonOversizePacket
 	case mqtt.TopicAliasInvalid:
 		return logging.ReasonTopicAlias
+	default: // the others need nothing
 	}
 	return logging.ReasonProtocolError
 }

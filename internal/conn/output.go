@@ -235,6 +235,7 @@ func (c *Conn) drained() {
 		return
 	case stClosed, stLinger:
 		return
+	default: // the others need nothing
 	}
 	if c.poked {
 		c.poked = false
@@ -376,6 +377,7 @@ func (c *Conn) append(dst []byte, s *session.Send) []byte {
 	case packet.AUTH:
 		p := packet.Auth{Code: s.Code, Props: s.Props}
 		return p.Append(dst, c.version)
+	default: // the others need nothing
 	}
 	return dst
 }

@@ -262,6 +262,7 @@ func authReason(code mqtt.ReasonCode) logging.Reason {
 		return logging.ReasonServerUnavailable
 	case mqtt.ServerBusy:
 		return logging.ReasonServerBusy
+	default: // the others need nothing
 	}
 	return logging.ReasonNotAuthorised
 }

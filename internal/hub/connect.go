@@ -124,6 +124,7 @@ func (a *Admission) readProps(p packet.Props, l *Listener) {
 			a.AuthMethod = string(val)
 		case packet.PropAuthData:
 			a.AuthData = append([]byte{}, val...)
+		default: // the others need nothing
 		}
 	}
 }

@@ -46,6 +46,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	case session.Settled:
 		sh.apply(c, fx)
 		return nil
+	default: // the others need nothing
 	}
 	if p.PropSet != 0 {
 		if p.PropSet&^kept != 0 {
@@ -138,6 +139,7 @@ func (sh *Shard) Ack(c *Client, p *packet.Ack) *End {
 		c.S.Pubrel(p.PacketID, fx)
 	case packet.PUBCOMP:
 		ok = c.S.Pubcomp(p.PacketID, sh.now, fx)
+	default: // the others need nothing
 	}
 	sh.apply(c, fx)
 	sh.putFX(fx)

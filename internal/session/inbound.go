@@ -101,6 +101,7 @@ func (s *Session) Published(id uint16, q mqtt.QoS, matched int, fx *Effects) {
 		fx.ack(packet.PUBACK, id, code, "")
 	case mqtt.ExactlyOnce:
 		fx.ack(packet.PUBREC, id, mqtt.Success, "")
+	default: // the others need nothing
 	}
 }
 

@@ -420,6 +420,7 @@ func (b *binding) propValue(w word, got rawmqtt.Prop) error {
 	switch info.Kind {
 	case rawmqtt.String, rawmqtt.Binary, rawmqtt.Pair:
 		return b.text(w, got.Value(), w.name)
+	default: // the others need nothing
 	}
 	return b.number(w, uint64(got.Num), w.name)
 }

@@ -175,6 +175,7 @@ func (e *env) prop(info rawmqtt.PropInfo, w word) (rawmqtt.Prop, error) {
 			err = fmt.Errorf("%s: name:value is wanted", w.src)
 		}
 		return q, err
+	default: // the others need nothing
 	}
 	limit := map[rawmqtt.Kind]uint64{rawmqtt.Byte: 255, rawmqtt.TwoByte: 65535, rawmqtt.FourByte: 1<<32 - 1, rawmqtt.Varint: 1<<28 - 1}
 	n, err := e.number(w, limit[info.Kind])
