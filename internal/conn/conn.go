@@ -33,6 +33,9 @@ const (
 	flushAt = 256 << 10
 	// byReference is the frame size from which output refers to the shared copy.
 	byReference = 16 << 10
+	// shareBlocked is the same for a connection whose socket takes nothing: what it
+	// is given stays for a while, and many like it hold one copy between them.
+	shareBlocked = 4096
 	// roomBelow is how much may wait for bulk deliveries to go on.
 	roomBelow = 64 << 10
 	// firstPartial is the first buffer for an incomplete frame; it doubles as

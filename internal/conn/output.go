@@ -35,7 +35,7 @@ func (c *Conn) Frame(f *hub.Frame) session.Drop {
 	if why := c.full(); why != session.DropNone {
 		return why
 	}
-	if len(f.B) >= byReference && c.layer == nil {
+	if c.layer == nil && (len(f.B) >= byReference || c.blocked && len(f.B) >= shareBlocked) {
 		f.Own()
 		c.closeSegment()
 		c.segs = append(c.segs, f.B)

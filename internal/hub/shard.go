@@ -21,7 +21,8 @@ const (
 	// outboxNow is how much one batch may gather for other loops before it is
 	// handed over.
 	outboxNow = 512
-	// inboxLimit is how much mail may wait for a loop before others hold back.
+	// inboxLimit is the weight of mail that may wait for a loop before others hold
+	// back: one for each letter and one for each KiB of payload in it.
 	inboxLimit = 1 << 14
 )
 
@@ -60,7 +61,7 @@ type Shard struct {
 
 	// guarded by mu
 	mu sync.Mutex
-	// waiting mirrors len(inbox) for other loops
+	// waiting is the weight of the inbox, for other loops
 	waiting atomic.Int64
 	inbox   []mail
 	spare   []mail
@@ -141,7 +142,7 @@ func (sh *Shard) Turn() {
 	in := sh.inbox
 	sh.inbox, sh.spare = sh.spare[:0], nil
 	sh.mu.Unlock()
-	defer sh.waiting.Add(-int64(len(in)))
+	defer sh.waiting.Add(-weight(in))
 	for i := range in {
 		m := &in[i]
 		switch m.kind {
@@ -200,12 +201,22 @@ func (sh *Shard) put(ms ...mail) bool {
 	}
 	first := len(sh.inbox) == 0
 	sh.inbox = append(sh.inbox, ms...)
-	sh.waiting.Add(int64(len(ms)))
+	sh.waiting.Add(weight(ms))
 	sh.mu.Unlock()
 	if first {
 		sh.wake()
 	}
 	return true
+}
+
+func weight(ms []mail) (n int64) {
+	for i := range ms {
+		n++
+		if m := ms[i].msg; m != nil {
+			n += int64(len(m.Payload) >> 10)
+		}
+	}
+	return n
 }
 
 // Congested reports whether another loop has more mail than it should: until it

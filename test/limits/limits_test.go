@@ -188,7 +188,9 @@ func TestSlowSubscribersAreBounded(t *testing.T) {
 		reader.expect(t, packet.PUBLISH)
 	}
 	pub.fence(t)
-	if got, limit := p.rss(t), int64(400<<20); got > limit {
+	got, limit := p.rss(t), int64(400<<20)
+	t.Logf("%d MB resident at the most", got>>20)
+	if got > limit {
 		t.Errorf("%d MB resident, limit %d MB", got>>20, limit>>20)
 	}
 }
