@@ -22,6 +22,9 @@ const (
 type frames struct {
 	f   [4]Frame
 	has [4]bool
+	// of is the message from another loop whose encodings these are; nil while a
+	// message of this loop is routed.
+	of  *record.Message
 	buf [4][]byte
 }
 
@@ -37,7 +40,7 @@ func variant(v5, retain bool) int {
 }
 
 // reset forgets the encodings of the last message.
-func (fr *frames) reset() { fr.has = [4]bool{}; fr.f = [4]Frame{} }
+func (fr *frames) reset() { fr.has, fr.f, fr.of = [4]bool{}, [4]Frame{}, nil }
 
 // get returns the encoding of m at QoS 0.
 func (fr *frames) get(m *record.Message, v5, retain bool, now record.Instant) *Frame {
@@ -248,6 +251,15 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 		return
 	}
 	if c.who != nil && !sh.mayReceive(c, m) {
+		return
+	}
+	if d.QoS == 0 && d.SubID == 0 && c.fast && m != &sh.view {
+		// Letters about one message follow each other: they share its encodings.
+		if sh.frames.of != m {
+			sh.frames.reset()
+			sh.frames.of = m
+		}
+		sh.deliver0(c, m, d.Retain)
 		return
 	}
 	fx := sh.getFX()
