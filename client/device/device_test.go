@@ -95,10 +95,12 @@ func TestCloseInHaste(t *testing.T) {
 		e.want(status, "laser", "online", false)
 		over, cancel := context.WithCancel(e.ctx)
 		cancel()
-		if err := d.Close(over); !errors.Is(err, context.Canceled) {
+		// A broker that is quick may have acknowledged already; then all is well.
+		err := d.Close(over)
+		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatalf("Close with an ended context: %v", err)
 		}
-		if e.v == mqtt.V5 {
+		if err == nil || e.v == mqtt.V5 {
 			e.want(status, "laser", "offline", false)
 		}
 	})
