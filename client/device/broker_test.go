@@ -156,6 +156,31 @@ func (e *env) want(ch <-chan *client.Message, topic, payload string, retain bool
 	}
 }
 
+// wantSet expects messages in any order: the client library promises order for
+// each topic, not among topics. Each is a topic below "laser/", a blank, payload.
+func (e *env) wantSet(ch <-chan *client.Message, list []string) {
+	e.t.Helper()
+	open := make(map[string]int)
+	for _, w := range list {
+		open["laser/"+w]++
+	}
+	for range list {
+		select {
+		case m := <-ch:
+			if m == nil {
+				e.t.Fatalf("the channel ended, want %v", open)
+			}
+			k := m.Topic + " " + string(m.Payload)
+			if open[k] == 0 || m.Retain {
+				e.t.Fatalf("got %s retain %t, want %v", k, m.Retain, open)
+			}
+			open[k]--
+		case <-e.ctx.Done():
+			e.t.Fatalf("no message, want %v", open)
+		}
+	}
+}
+
 // cuttable are connections that a test can cut.
 type cuttable struct {
 	mu    sync.Mutex
