@@ -213,7 +213,7 @@ var options = []Option{
 	},
 	{
 		Name: "message_size_limit", Section: "global", Values: "bytes, 0 to 268435455", Default: "0",
-		Meaning: "Longest payload that is accepted; a message above it is acknowledged, with 0x95 for MQTT 5, and dropped. 0 means no limit. Prefer `max_packet_size`.",
+		Meaning: "Longest payload that is accepted; a message above it is acknowledged, with 0x97 for MQTT 5, and dropped. 0 means no limit. Prefer `max_packet_size`.",
 		field:   sizeLimitField{},
 	},
 	{
