@@ -1,6 +1,7 @@
 package clientlib
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -84,7 +85,10 @@ func TestRequestAndResponse(t *testing.T) {
 		server := connect(t, options(b.addr, mqtt.V5, "server"))
 		ctx := within(t)
 		if err := server.Handle(ctx, "double", 1, func(m *client.Message) {
-			if err := m.Respond(ctx, append(m.Payload, m.Payload...)); err != nil && !errors.Is(err, client.ErrClosed) {
+			err := m.Respond(ctx, append(m.Payload, m.Payload...))
+			// The last answer's acknowledgement may still be on its way when the test
+			// ends: the asker has the answer by then.
+			if err != nil && !errors.Is(err, client.ErrClosed) && !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
 		}); err != nil {
