@@ -260,9 +260,6 @@ func (c *Conn) EOF(err error) {
 		if err != nil {
 			c.end = logging.SocketReason(err)
 		}
-		if c.state == stConnect && len(c.in) == 0 && c.waiting == 0 && err == nil {
-			c.end = logging.ReasonClosedByClient
-		}
 		c.detach()
 	}
 	c.shut()

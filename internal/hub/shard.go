@@ -102,14 +102,14 @@ type mail struct {
 // Counters are a loop's own counts, read through Post. They start with the
 // broker and only grow.
 type Counters struct {
-	BytesReceived, BytesSent                       uint64
-	PacketsReceived, PacketsSent                   uint64
-	PublishReceived, PublishSent                   uint64
-	PublishBytesReceived, PublishBytesSent         uint64
-	Sockets, Connects, Connected                   uint64
-	PublishDropped                                 uint64
-	Drops                                          [session.NumDrops]uint64
-	OutBytes, OutPackets, Subscriptions, SharedSub int64
+	BytesReceived, BytesSent               uint64
+	PacketsReceived, PacketsSent           uint64
+	PublishReceived, PublishSent           uint64
+	PublishBytesReceived, PublishBytesSent uint64
+	Sockets, Connects, Connected           uint64
+	PublishDropped                         uint64
+	Drops                                  [session.NumDrops]uint64
+	OutBytes, OutPackets                   int64
 	// PubcompMissing counts subscribers that were found to owe PUBCOMPs.
 	PubcompMissing uint64
 }
