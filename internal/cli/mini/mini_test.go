@@ -140,12 +140,25 @@ func TestMessagesArriveByteForByte(t *testing.T) {
 			q := strconv.Itoa(qos)
 			sub := subscribe(t, "-h", "127.0.0.1", "-p", port, "-V", version, "-q", q, "-t", "m/#", "-t", "other", "-C", "7", "-v")
 			common := []string{"-V", version, "-q", q, "-t", "m/t"}
-			publish(t, port, "", append(common, "-m", "argument")...)
-			publish(t, port, "", append(common, "-n")...)
-			publish(t, port, "", append(common, "-f", file)...)
-			publish(t, port, "all\nof it\n", append(common, "-s")...)
-			publish(t, port, "one\r\n\nlast", append(common, "-l")...)
-			want := "m/t argument\nm/t (null)\nm/t from\x00file\n\nm/t all\nof it\n\nm/t one\r\nm/t (null)\nm/t last\n"
+			want := ""
+			for _, one := range []struct {
+				stdin, printed string
+				flags          []string
+			}{
+				{"", "m/t argument\n", []string{"-m", "argument"}},
+				{"", "m/t (null)\n", []string{"-n"}},
+				{"", "m/t from\x00file\n\n", []string{"-f", file}},
+				{"all\nof it\n", "m/t all\nof it\n\n", []string{"-s"}},
+				{"one\r\n\nlast", "m/t one\r\nm/t (null)\nm/t last\n", []string{"-l"}},
+			} {
+				publish(t, port, one.stdin, append(common, one.flags...)...)
+				want += one.printed
+				// Nothing orders the messages of different connections, so each waits
+				// for the one before.
+				for limit := time.Now().Add(patience); len(printed(sub)) < len(want) && time.Now().Before(limit); {
+					time.Sleep(time.Millisecond)
+				}
+			}
 			if status := sub.wait(t); status != 0 || printed(sub) != want {
 				t.Errorf("%s QoS %d: status %d, printed %q, want %q", version, qos, status, printed(sub), want)
 			}
