@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/midgemq/midge/internal/auth"
@@ -103,6 +104,11 @@ type Broker struct {
 	done    context.Context
 	wg      sync.WaitGroup
 
+	current atomic.Pointer[config.Config] // what Reload put in force; cfg is what New was given
+
+	reloading   sync.Mutex // one reload at a time; guards reloadSteps
+	reloadSteps []reloadStep
+
 	mu     sync.Mutex
 	bound  []loop.Bound
 	closed bool
@@ -167,6 +173,7 @@ func New(o Options) (*Broker, error) {
 		o.ConnectionsPerLoop = loop.ConnectionsPerLoop
 	}
 	b := &Broker{opts: o, cfg: o.Config, log: o.Logger, store: o.Store, clock: loop.NewClock(), started: time.Now()}
+	b.current.Store(b.cfg)
 	if b.store == nil {
 		b.mem = memstore.New()
 		b.store = b.mem

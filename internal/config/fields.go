@@ -144,14 +144,6 @@ func (listenerField) parse(p *parser, o *Option, rest string) error {
 
 func (listenerField) format(_ *Global, l *Listener) string { return l.Name() }
 
-// Name says which listener it is, as a listener line would.
-func (l *Listener) Name() string {
-	if l.Address == "" {
-		return strconv.Itoa(l.Port)
-	}
-	return strconv.Itoa(l.Port) + " " + l.Address
-}
-
 // portField is the deprecated option port.
 type portField struct{}
 

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/midgemq/midge/internal/logging"
@@ -49,8 +50,15 @@ const (
 )
 
 // options is every option, in alphabetical order. Lookup, defaults, checks,
-// reload and the reference come from this table and from nowhere else.
-var options = []Option{
+// reload and the reference come from this table and from nowhere else. Its
+// parts stand in the files of their subject.
+var options = sorted(brokerOptions)
+
+func sorted(parts ...[]Option) []Option {
+	return slices.SortedFunc(slices.Values(slices.Concat(parts...)), func(a, b Option) int { return strings.Compare(a.Name, b.Name) })
+}
+
+var brokerOptions = []Option{
 	{
 		Name: "accept_protocol_versions", Section: "listener", place: inOwnListener,
 		Values: "a list of `3`, `4`, `5`", Default: "3,4,5",
