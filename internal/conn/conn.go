@@ -150,8 +150,8 @@ type ext struct {
 	asked     bool // the last AUTH was ours, so an answer is due
 }
 
-// New makes a connection that has just been accepted; layer is nil for plain
-// TCP.
+// New makes a connection that has just been accepted, which has the settings
+// now in force for its listener to its end; layer is nil for plain TCP.
 func New(env *Env, sock Socket, l *hub.Listener, addr string, layer wsproto.Layer) *Conn {
 	c := &Conn{}
 	c.Init(env, sock, l, addr, layer)
@@ -160,6 +160,7 @@ func New(env *Env, sock Socket, l *hub.Listener, addr string, layer wsproto.Laye
 
 // Init is New for a Conn that is part of a larger struct.
 func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, addr string, layer wsproto.Layer) {
+	l = l.Now()
 	*c = Conn{env: env, sock: sock, listener: l, addr: addr, layer: layer, lastIn: env.Shard.Now()}
 	env.Shard.Count.Sockets++
 	if layer != nil {
@@ -327,7 +328,7 @@ func (c *Conn) frame(b []byte) int {
 		c.protocolError(err)
 		return 0
 	}
-	if limit := c.env.Shard.Hub.Cfg.MaxPacket; limit > 0 && uint32(size) > limit {
+	if limit := c.env.Shard.Hub.Cfg().MaxPacket; limit > 0 && uint32(size) > limit {
 		// Before it is buffered whole [U5-3.2.2.3.6-2].
 		c.fail(hub.End{Code: mqtt.PacketTooLarge, Reason: logging.ReasonOversizePacket})
 		return 0
@@ -459,7 +460,7 @@ func (c *Conn) shut() {
 	}
 	c.waiting, c.packets = 0, 0
 	c.count()
-	c.listener.Open.Add(-1)
+	c.listener.Count(-1)
 	c.sock.Close()
 }
 

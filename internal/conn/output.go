@@ -58,7 +58,7 @@ func (c *Conn) full() session.Drop {
 	if !c.blocked {
 		return session.DropNone
 	}
-	cfg := c.env.Shard.Hub.Cfg
+	cfg := c.env.Shard.Hub.Cfg()
 	switch {
 	case cfg.MaxOutput > 0 && c.waiting >= cfg.MaxOutput:
 		return session.DropOutputBytes
@@ -81,7 +81,7 @@ func (c *Conn) sent(n int) {
 	}
 	// Acknowledgements are never dropped; a peer that asks for more than it reads
 	// is not read from.
-	if limit := c.env.Shard.Hub.Cfg.MaxOutput; c.blocked && limit > 0 && c.waiting > 2*limit && !c.paused {
+	if limit := c.env.Shard.Hub.Cfg().MaxOutput; c.blocked && limit > 0 && c.waiting > 2*limit && !c.paused {
 		c.poked = true
 		c.park()
 	}

@@ -204,7 +204,7 @@ func (c *Conn) connect(first byte, body []byte) {
 		c.beginExchange(a)
 		return
 	}
-	d, ok := sh.Hub.Cfg.Policy.Immediate(&a.Request)
+	d, ok := sh.Hub.Cfg().Policy.Immediate(&a.Request)
 	if ok {
 		c.decided(a, d)
 		return

@@ -37,7 +37,7 @@ type Admission struct {
 // Code of 0x80 or above; Code Success with Reason set means to close without an
 // answer, because the client could not read one.
 func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Admission, *End) {
-	cfg := sh.Hub.Cfg
+	cfg := sh.Hub.Cfg()
 	v5 := p.Version == mqtt.V5
 	switch {
 	case p.Version == mqtt.V31 && l.Refuse31, p.Version == mqtt.V311 && l.Refuse311, v5 && l.Refuse5, p.Bridge:
@@ -90,7 +90,7 @@ func (sh *Shard) checkClientID(a *Admission, p *packet.Connect) *End {
 		return refuse(mqtt.ClientIDNotValid, logging.ReasonClientIDNotValid, "client identifier is empty without clean session")
 	}
 	for {
-		a.ID = sh.Hub.Cfg.AssignedID()
+		a.ID = sh.Hub.Cfg().AssignedID()
 		if sh.Hub.Find(a.ID) == nil {
 			break // [MQTT-3.2.2-16]
 		}
@@ -133,7 +133,7 @@ func (sh *Shard) checkWill(a *Admission, p *packet.Connect, l *Listener) *End {
 	if !p.WillFlag {
 		return nil
 	}
-	cfg := sh.Hub.Cfg
+	cfg := sh.Hub.Cfg()
 	switch {
 	case p.WillQoS > l.MaxQoS:
 		return refuse(mqtt.QoSNotSupported, logging.ReasonDisallowedFeature, "will QoS not supported")
@@ -184,14 +184,14 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 		present = false
 	}
 	if !present {
-		c.S = session.New(&sh.Hub.Cfg.Rules, sh.Hub.nextKey(), a.ID)
+		c.S = session.New(&sh.Hub.Cfg().Rules, sh.Hub.nextKey(), a.ID)
 	}
 	c.gen++
 	c.link, c.keep, c.maxQoS = l, a.AskedKeepAlive, a.Listener.MaxQoS
 	c.warned, c.clean, c.since = false, a.CleanStart, sh.now
 	c.fast = a.Version != mqtt.V5 || (a.AliasOut == 0 && a.Conn.MaximumPacketSize == 0)
 	c.who = nil
-	if sh.Hub.Cfg.Policy.Authorizer != nil {
+	if sh.Hub.Cfg().Policy.Authorizer != nil {
 		who := a.Client
 		c.who = &who
 	}
@@ -228,7 +228,7 @@ func (sh *Shard) connackProps(a *Admission) []byte {
 	if a.Version != mqtt.V5 {
 		return nil
 	}
-	cfg := sh.Hub.Cfg
+	cfg := sh.Hub.Cfg()
 	var p []byte
 	if a.Listener.MaxTopicAlias > 0 {
 		p = packet.AppendUint(p, packet.PropTopicAliasMaximum, uint32(a.Listener.MaxTopicAlias))
@@ -348,7 +348,7 @@ func (sh *Shard) endSession(c *Client) {
 // right to publish is asked for at this moment.
 func (sh *Shard) publishWill(c *Client, w *record.Will) {
 	m := *w.Msg
-	if az := sh.Hub.Cfg.Policy.Authorizer; az != nil {
+	if az := sh.Hub.Cfg().Policy.Authorizer; az != nil {
 		who := c.who
 		if who == nil {
 			who = &auth.Client{ID: c.ID, UserName: c.S.UserName(), Version: c.S.Version()}
@@ -368,7 +368,7 @@ func (sh *Shard) publishWill(c *Client, w *record.Will) {
 func (sh *Shard) Publish(m *record.Message) (matched int) {
 	m.Seq = sh.Hub.nextSeq()
 	if m.Retain {
-		if !sh.Hub.Cfg.RetainAvailable {
+		if !sh.Hub.Cfg().RetainAvailable {
 			m.Retain = false
 		} else {
 			sh.retain(m)

@@ -55,7 +55,7 @@ type Config struct {
 }
 
 // Listener is what connections have from the listener they came by. Immutable
-// but for the count.
+// but for the count and for what Replace put in its place.
 type Listener struct {
 	Port           int
 	AllowAnonymous bool
@@ -69,8 +69,36 @@ type Listener struct {
 	Refuse31, Refuse311, Refuse5 bool
 	// MaxConnections is max_connections, 0: no limit.
 	MaxConnections int
-	// Open counts open connections.
+	// Open counts open connections, those with earlier and later settings too.
 	Open atomic.Int64
+
+	from *Listener                // the settings the listener was opened with; nil: these
+	now  atomic.Pointer[Listener] // those in force, nil: these
+}
+
+// Replace puts other settings in force for connections that come from now on.
+// l is what the listener was opened with. Any goroutine.
+func (l *Listener) Replace(n *Listener) {
+	n.from = l
+	l.now.Store(n)
+}
+
+// Now returns the settings in force for a listener that was opened with l. Any
+// goroutine.
+func (l *Listener) Now() *Listener {
+	if n := l.now.Load(); n != nil {
+		return n
+	}
+	return l
+}
+
+// Count adds to the open connections and returns how many there are. Any
+// goroutine.
+func (l *Listener) Count(d int64) int64 {
+	if l.from != nil {
+		l = l.from
+	}
+	return l.Open.Add(d)
 }
 
 const tableShards = 64
@@ -83,7 +111,6 @@ type tableShard struct {
 // Hub is what all loops share.
 type Hub struct {
 	// immutable
-	Cfg      *Config
 	Log      *logging.Logger
 	Store    store.Store
 	Shards   []*Shard
@@ -92,6 +119,7 @@ type Hub struct {
 	seed     maphash.Seed
 
 	// atomic
+	cfg     atomic.Pointer[Config]
 	seq     atomic.Uint64
 	keys    atomic.Uint64
 	expired atomic.Uint64
@@ -103,14 +131,23 @@ type Hub struct {
 // New makes a hub without shards; add them with AddShard before any connection.
 func New(cfg *Config, log *logging.Logger, st store.Store) *Hub {
 	h := &Hub{
-		Cfg: cfg, Log: log, Store: st, seed: maphash.MakeSeed(),
+		Log: log, Store: st, seed: maphash.MakeSeed(),
 		Tree: router.New[*Client](), Retained: router.NewRetained[*record.Message](),
 	}
+	h.cfg.Store(cfg)
 	for i := range h.table {
 		h.table[i].m = make(map[string]*Client)
 	}
 	return h
 }
+
+// Cfg returns the configuration in force. It is immutable; a step that needs
+// values that belong together asks once. Any goroutine.
+func (h *Hub) Cfg() *Config { return h.cfg.Load() }
+
+// Replace puts another configuration in force, for steps that begin from now
+// on. Sessions follow when their shard is told, see Shard.Follow. Any goroutine.
+func (h *Hub) Replace(cfg *Config) { h.cfg.Store(cfg) }
 
 func (h *Hub) shardOf(id string) *tableShard {
 	return &h.table[maphash.String(h.seed, id)%tableShards]
@@ -123,7 +160,7 @@ func (h *Hub) claim(id string, sh *Shard) *Client {
 	c := t.m[id]
 	if c == nil {
 		c = &Client{shard: sh, ID: id}
-		c.S = session.New(&h.Cfg.Rules, h.nextKey(), id)
+		c.S = session.New(&h.Cfg().Rules, h.nextKey(), id)
 		t.m[id] = c
 	}
 	t.mu.Unlock()
@@ -176,7 +213,7 @@ func (h *Hub) Restore(now record.Instant) error {
 		sh := h.Shards[i%len(h.Shards)]
 		i++
 		c := &Client{shard: sh, ID: sv.Session.ClientID}
-		c.S = session.Restore(&h.Cfg.Rules, sv, now)
+		c.S = session.Restore(&h.Cfg().Rules, sv, now)
 		if k := uint64(sv.Session.Key); k > h.keys.Load() {
 			h.keys.Store(k)
 		}

@@ -24,7 +24,7 @@ var dropped = packet.SetOf(packet.PropMessageExpiry, packet.PropTopicAlias, pack
 func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, l *Listener) *End {
 	sh.Count.PublishReceived++
 	sh.Count.PublishBytesReceived += uint64(len(p.Payload))
-	cfg := sh.Hub.Cfg
+	cfg := sh.Hub.Cfg()
 	if p.QoS > l.MaxQoS {
 		return refuse(mqtt.QoSNotSupported, "QoS not supported", "QoS above the maximum")
 	}
@@ -85,7 +85,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 // mayPublish makes every check that can refuse a message, before it is
 // acknowledged [U5-4.3.3-1].
 func (sh *Shard) mayPublish(c *Client, m *record.Message, q mqtt.QoS) (mqtt.ReasonCode, string) {
-	cfg := sh.Hub.Cfg
+	cfg := sh.Hub.Cfg()
 	if cfg.MessageSizeLimit > 0 && len(m.Payload) > cfg.MessageSizeLimit {
 		if sh.debug {
 			sh.Hub.Log.DroppedTooLarge(c.ID, line(m, &session.Send{QoS: q, Retain: m.Retain}))
@@ -169,7 +169,7 @@ const idInUse = "packet identifier is in use"
 func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 	v5 := c.S.Version() == mqtt.V5
 	id, _ := p.Props.Uint(packet.PropSubscriptionID)
-	if id != 0 && sh.Hub.Cfg.NoSubscriptionIDs {
+	if id != 0 && sh.Hub.Cfg().NoSubscriptionIDs {
 		return refuse(mqtt.SubscriptionIDsNotSupported, logging.ReasonDisallowedFeature, "subscription identifiers are not available")
 	}
 	var f packet.SubFilter
@@ -223,7 +223,7 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 // Local on a shared subscription [MQTT-3.8.3-4]. MQTT 3 clients were told nothing;
 // they get a refusal of the one filter.
 func (sh *Shard) fatal(v5 bool, filter string, o packet.SubOptions) *End {
-	cfg := sh.Hub.Cfg
+	cfg := sh.Hub.Cfg()
 	_, inner, shared, err := mqtt.ParseShared(filter)
 	switch {
 	case !v5 || err != nil:
@@ -249,7 +249,7 @@ const (
 // subscribe enters one filter and gives its code, with a reason where it is
 // refused.
 func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uint32, fx *session.Effects) (mqtt.ReasonCode, string) {
-	cfg := sh.Hub.Cfg
+	cfg := sh.Hub.Cfg()
 	_, inner, shared, err := mqtt.ParseShared(filter)
 	if err != nil {
 		return mqtt.TopicFilterInvalid, err.Error()

@@ -143,7 +143,7 @@ func (sh *Shard) route(m *record.Message) (matched int) {
 		return 0
 	}
 	keep := m // becomes the owned copy once one is needed
-	merge := !sh.Hub.Cfg.AllowDuplicates && len(res.Plain) > 1
+	merge := !sh.Hub.Cfg().AllowDuplicates && len(res.Plain) > 1
 	for i := range res.Plain {
 		t := &res.Plain[i]
 		c := t.Sub
@@ -170,7 +170,7 @@ func (sh *Shard) route(m *record.Message) (matched int) {
 	}
 	for _, g := range res.Groups {
 		able := online
-		if sh.Hub.Cfg.Policy.Authorizer != nil {
+		if sh.Hub.Cfg().Policy.Authorizer != nil {
 			able = func(c *Client) bool { return online(c) && sh.mayReceive(c, m) }
 		}
 		t, ok := g.Pick(able)
@@ -271,7 +271,7 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 // mayReceive asks whether the client may read the topic now; a right that was
 // removed stops at once.
 func (sh *Shard) mayReceive(c *Client, m *record.Message) bool {
-	a := sh.Hub.Cfg.Policy.Authorizer
+	a := sh.Hub.Cfg().Policy.Authorizer
 	if a == nil {
 		return true
 	}

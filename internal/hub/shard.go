@@ -290,7 +290,7 @@ func (sh *Shard) commit() {
 	sh.ticket++
 	sh.held = append(sh.held, heldGates{ticket: t, links: sh.gates})
 	sh.gates = nil
-	sh.Hub.Store.Commit(b, sh.Hub.Cfg.Level, func(err error) {
+	sh.Hub.Store.Commit(b, sh.Hub.Cfg().Level, func(err error) {
 		if err != nil {
 			sh.Post(func() { sh.failed(t, err) })
 			return
@@ -396,7 +396,7 @@ func (sh *Shard) commitNow() (err error) {
 	if !sh.Hub.Store.Immediate() {
 		return nil
 	}
-	sh.Hub.Store.Commit(sh.batch, sh.Hub.Cfg.Level, func(e error) { err = e })
+	sh.Hub.Store.Commit(sh.batch, sh.Hub.Cfg().Level, func(e error) { err = e })
 	clear(sh.batch.Ops)
 	sh.batch.Ops = sh.batch.Ops[:0]
 	if err != nil {

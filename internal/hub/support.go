@@ -25,7 +25,7 @@ var authSlots = make(chan struct{}, authWorkers)
 // Authenticate asks the authenticator off the loop; done runs on the loop.
 func (sh *Shard) Authenticate(a *Admission, done func(auth.Decision)) {
 	sh.offLoop(func(ctx context.Context) func() {
-		d := sh.Hub.Cfg.Policy.Authenticator.Authenticate(ctx, &a.Request)
+		d := sh.Hub.Cfg().Policy.Authenticator.Authenticate(ctx, &a.Request)
 		return func() { done(d) }
 	}, func() { done(auth.Decision{Code: mqtt.ServerBusy, Reason: "authentication took too long"}) })
 }
@@ -74,7 +74,7 @@ func (sh *Shard) MayWill(a *Admission) bool {
 	if w.Msg.Topic[0] == '$' && !writable(w.Msg.Topic) {
 		return false
 	}
-	az := sh.Hub.Cfg.Policy.Authorizer
+	az := sh.Hub.Cfg().Policy.Authorizer
 	return az == nil || !az.Authorize(&a.Client, auth.Publish, w.Msg.Topic).IsError()
 }
 
@@ -229,6 +229,16 @@ func (sh *Shard) clients() (list []*Client) {
 		}
 	})
 	return list
+}
+
+// Follow gives the sessions of this shard the rules that Hub.Replace put in
+// force. On the shard's loop.
+func (sh *Shard) Follow() {
+	rules := &sh.Hub.Cfg().Rules
+	for _, c := range sh.clients() {
+		c.S.Follow(rules)
+		sh.schedule(c)
+	}
 }
 
 // Clients calls f for every client there is. What it points to belongs to its

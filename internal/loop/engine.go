@@ -52,17 +52,18 @@ type Engine struct {
 	hub   *hub.Hub
 	clock *Clock
 	loops []*Loop
-	limit int // global_max_connections, 0: none
 	share int // connections before a further loop takes part
 
-	open atomic.Int64
-	wg   sync.WaitGroup
+	limit atomic.Int64 // global_max_connections, 0: none
+	open  atomic.Int64
+	wg    sync.WaitGroup
 }
 
 // New makes n loops and their shards. globalLimit bounds open connections over
 // all listeners, 0: none; share is usually ConnectionsPerLoop.
 func New(h *hub.Hub, clock *Clock, n, globalLimit, share int) (*Engine, error) {
-	e := &Engine{hub: h, clock: clock, limit: globalLimit, share: share}
+	e := &Engine{hub: h, clock: clock, share: share}
+	e.SetLimit(globalLimit)
 	for range n {
 		l, err := newLoop(e)
 		if err != nil {
@@ -73,6 +74,10 @@ func New(h *hub.Hub, clock *Clock, n, globalLimit, share int) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// SetLimit bounds open connections over all listeners from now on; those that
+// are open stay. Any goroutine.
+func (e *Engine) SetLimit(n int) { e.limit.Store(int64(n)) }
 
 // Start runs the loops.
 func (e *Engine) Start() {
@@ -120,10 +125,11 @@ func (e *Engine) pick() *Loop {
 // admit applies the limits on connections; false: close the socket.
 func (e *Engine) admit(b *Bound, addr string) bool {
 	n := e.open.Add(1)
-	k := b.Settings.Open.Add(1)
-	if (e.limit > 0 && n > int64(e.limit)) || (b.Settings.MaxConnections > 0 && k > int64(b.Settings.MaxConnections)) {
+	k := b.Settings.Count(1)
+	all, own := e.limit.Load(), int64(b.Settings.Now().MaxConnections)
+	if (all > 0 && n > all) || (own > 0 && k > own) {
 		e.open.Add(-1)
-		b.Settings.Open.Add(-1)
+		b.Settings.Count(-1)
 		e.hub.Log.DeniedMaxConnections(addr)
 		return false
 	}

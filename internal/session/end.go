@@ -51,8 +51,8 @@ func (s *Session) setDeadlines(now record.Instant) {
 	if s.will != nil {
 		s.dueWill = now + record.Instant(s.will.Delay)*record.Second
 	}
-	if s.rec.Expiry != NeverExpires {
-		s.dueEnd = now + record.Instant(s.rec.Expiry)*record.Second
+	if e := s.limitExpiry(s.rec.Expiry); e != NeverExpires {
+		s.dueEnd = now + record.Instant(e)*record.Second
 	}
 }
 

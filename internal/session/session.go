@@ -19,7 +19,7 @@ import (
 const NeverExpires = 0xFFFFFFFF
 
 // Rules are the limits that the configuration sets, shared by all sessions and
-// immutable.
+// immutable; other ones come with Follow.
 type Rules struct {
 	// MaxInflight is max_inflight_messages: QoS 1 and 2 messages in flight in
 	// each direction, and the Receive Maximum announced; 0: no limit.
@@ -39,10 +39,8 @@ type Rules struct {
 
 // Session is one session, online or not.
 type Session struct {
-	// immutable after New
-	rules *Rules
-
 	// owned by the loop
+	rules *Rules
 	rec  record.Session
 	subs map[string]*record.Subscription
 	out  *outbound
@@ -196,6 +194,20 @@ func (s *Session) windowFor(c *Connection) uint16 {
 func (s *Session) Record() *record.Session {
 	r := s.rec
 	return &r
+}
+
+// Follow puts other rules in force. What the present connection was told, the
+// number of messages in flight, stays to its end; a bound on expiry counts from
+// the end of the last connection. The session may be due earlier than before.
+func (s *Session) Follow(rules *Rules) {
+	s.rules = rules
+	if s.online || s.rec.Disconnected == 0 {
+		return
+	}
+	s.dueEnd = 0
+	if e := s.limitExpiry(s.rec.Expiry); e != NeverExpires {
+		s.dueEnd = s.rec.Disconnected + record.Instant(e)*record.Second
+	}
 }
 
 func (s *Session) limitExpiry(e uint32) uint32 {
