@@ -25,6 +25,9 @@ const (
 	// acceptBatch bounds the connections accepted per turn, so that a storm does
 	// not keep open connections waiting.
 	acceptBatch = 256
+	// readable also tells of the end of the stream behind the last bytes, which a
+	// short read does not show.
+	readable = syscall.EPOLLIN | syscall.EPOLLRDHUP
 	// congestedPause is how long a loop stands back whose mail another cannot keep
 	// up with; sockets stay readable meanwhile, so without it the loop would spin.
 	congestedPause = 200 * time.Microsecond
@@ -53,6 +56,7 @@ type Loop struct {
 	iov       []syscall.Iovec
 	armed     record.Instant
 	held      bool // no reading in this batch
+	more      bool // something is ready that will not announce itself again
 	n         int
 	waitErr   error
 	poll      func(uintptr) bool
@@ -100,7 +104,7 @@ func newLoop(e *Engine) (*Loop, error) {
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		return nil, err
 	}
-	l.poll = func(uintptr) bool { return l.pollNow() }
+	l.poll = func(uintptr) bool { return l.work() }
 	l.shard = e.hub.AddShard(l.wakeUp)
 	l.env = conn.NewEnv(l.shard)
 	return l, nil
@@ -167,42 +171,64 @@ func (l *Loop) stop() {
 
 // pollNow asks for events without waiting.
 func (l *Loop) pollNow() bool {
-	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.ep), uintptr(unsafe.Pointer(&l.events[0])), maxEvents, 0, 0, 0)
-	if e != 0 {
-		if e == syscall.EINTR {
-			n = 0
-		} else {
+	for {
+		n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.ep), uintptr(unsafe.Pointer(&l.events[0])), maxEvents, 0, 0, 0)
+		switch e {
+		case 0:
+			l.n = int(n)
+			return n > 0
+		case syscall.EINTR:
+		default:
 			l.waitErr = e
 			return true
 		}
 	}
-	l.n = int(n)
-	return n > 0
 }
 
+// run serves until the loop is closed. All of it happens inside one Read of the
+// runtime's poller, whose function answers false to park: asking for a new Read
+// each time would cost a further epoll_wait that finds nothing, as the poller's
+// mark is reset at its begin. What arrives meanwhile sets the mark, because every
+// event of the inner epoll is an edge of the outer one; work() polls again by
+// itself while something may be left that makes no new edge.
 func (l *Loop) run() {
 	defer l.shut()
+	if err := l.raw.Read(l.poll); err != nil || l.waitErr != nil {
+		l.engine.hub.Log.Error("Error: event loop %d: %v %v", l.shard.ID, err, l.waitErr)
+	}
+}
+
+// work handles what is ready and reports whether the loop is over.
+func (l *Loop) work() (over bool) {
 	sh := l.shard
 	for {
-		l.n = 0
-		if err := l.raw.Read(l.poll); err != nil || l.waitErr != nil {
-			l.engine.hub.Log.Error("Error: event loop %d: %v %v", sh.ID, err, l.waitErr)
-			return
+		if l.n = 0; !l.pollNow() {
+			return false
+		}
+		if l.waitErr != nil {
+			return true
 		}
 		sh.Begin(l.engine.clock.Now())
+		// After several events at once another is likely, and asking is cheaper than
+		// parking; after a single one it is not.
+		l.more = l.n > 1
 		if l.held = sh.Congested(); l.held {
 			time.Sleep(congestedPause)
+			l.more = true
 		}
 		for i := range l.n {
 			l.event(&l.events[i])
 		}
 		if l.closing.Load() {
-			return
+			return true
 		}
 		sh.Turn()
 		sh.End()
 		l.flush()
 		l.rearm()
+		if !l.more {
+			return false
+		}
 	}
 }
 
@@ -252,17 +278,23 @@ func (l *Loop) sockEvent(s *sock, events uint32) {
 			s.watch(s.events &^ syscall.EPOLLOUT)
 		}
 	}
-	if s.fd < 0 || l.held || events&(syscall.EPOLLIN|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
+	if s.fd < 0 || l.held || events&(readable|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
 		return
 	}
 	n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&l.buf[0])), readBuffer)
 	switch {
-	case e == syscall.EAGAIN || e == syscall.EINTR:
+	case e == syscall.EAGAIN:
+	case e == syscall.EINTR:
+		l.more = true
 	case e != 0:
 		s.EOF(e)
 	case n == 0:
 		s.EOF(nil)
 	default:
+		// What is left, the end of the stream included, makes no new edge.
+		if n == readBuffer || events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+			l.more = true
+		}
 		s.Input(l.buf[:n])
 	}
 }
@@ -293,6 +325,7 @@ func (l *Loop) accept(b *Bound) {
 		}
 		return
 	}
+	l.more = true
 }
 
 // pauseListener leaves a listener alone for a moment, so that it does not keep
@@ -313,7 +346,7 @@ func (l *Loop) accepted(b *Bound, fd int, peer netip.AddrPort) {
 	l.engine.hub.Log.NewConnection(addr, b.Settings.Port)
 	to := l.engine.pick()
 	to.count.Add(1)
-	s := &sock{fd: int32(fd), events: syscall.EPOLLIN}
+	s := &sock{fd: int32(fd), events: readable}
 	start := func() {
 		s.loop = to
 		s.Init(to.env, s, b.Settings, addr, b.NewLayer())
@@ -421,10 +454,10 @@ func (s *sock) watch(events uint32) {
 func (s *sock) Dirty() { s.loop.dirty = append(s.loop.dirty, s) }
 
 // Pause implements conn.Socket.
-func (s *sock) Pause() { s.watch(s.events &^ syscall.EPOLLIN) }
+func (s *sock) Pause() { s.watch(s.events &^ readable) }
 
 // Resume implements conn.Socket.
-func (s *sock) Resume() { s.watch(s.events | syscall.EPOLLIN) }
+func (s *sock) Resume() { s.watch(s.events | readable) }
 
 // CloseWrite implements conn.Socket.
 func (s *sock) CloseWrite() {
