@@ -37,6 +37,9 @@ type Message struct {
 	Seq uint64
 	// Expires is when the message expires; 0: never [MQTT-3.3.2-5].
 	Expires Instant
+	// At is when the broker accepted it, for limits of age; 0: not known. It is
+	// stored with the message.
+	At Instant
 	QoS     mqtt.QoS
 	Retain  bool
 }

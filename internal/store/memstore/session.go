@@ -48,6 +48,7 @@ func (x *session) saved() *store.Saved {
 	}
 	var flights []flight
 	x.queue.each(func(e *slot) {
+		v.LastSeq = max(v.LastSeq, e.seq)
 		if e.order != 0 {
 			flights = append(flights, flight{store.Inflight{Entry: e.queued(), PacketID: e.id, State: e.state}, e.order})
 			return

@@ -250,6 +250,7 @@ var dataFaults = []fault{
 	{"properties lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Props = nil })},
 	{"publisher lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Publisher = "" })},
 	{"expiry of a message lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Expires = 0 })},
+	{"time of acceptance lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.At = 0 })},
 	{"order of acceptance lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Seq = q.Seq })},
 	{"published QoS lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.QoS = q.QoS })},
 	{"retain of a message lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Retain = false })},
@@ -305,6 +306,7 @@ var dataFaults = []fault{
 	{"in flight counted as queued", "Inflight", saved(func(v *store.Saved) { v.Queued += len(v.Inflight) })},
 	{"bytes not counted", "Enqueue", saved(func(v *store.Saved) { v.QueuedBytes = 0 })},
 	{"first sequence number wrong", "Dequeue", saved(func(v *store.Saved) { v.FirstSeq = 1 })},
+	{"last sequence number wrong", "Dequeue", saved(func(v *store.Saved) { v.LastSeq = v.FirstSeq })},
 
 	{"keys of 8 bits", "KeysApart", each(func(op *record.Op) bool { op.Key &= 0xFF; return true })},
 	{"deletion reaches the next key", "KeysApart", func() *bad {

@@ -176,6 +176,9 @@ func savedText(v *store.Saved, restarted bool) []string {
 	if v.Queued > 0 {
 		out = append(out, p+firstText(v.FirstSeq))
 	}
+	if v.LastSeq > 0 {
+		out = append(out, p+lastText(v.LastSeq))
+	}
 	return out
 }
 

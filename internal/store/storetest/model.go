@@ -141,6 +141,9 @@ func (m *model) dump(restarted bool) []string {
 		if len(w) > 0 {
 			out = append(out, p+firstText(w[0].Seq))
 		}
+		if n := len(x.queue); n > 0 {
+			out = append(out, p+lastText(x.queue[n-1].Seq))
+		}
 	}
 	for _, r := range m.retained {
 		out = append(out, retainedText(r, restarted))
@@ -165,8 +168,8 @@ func messageText(m *record.Message, restarted bool) string {
 	}
 	h := fnv.New64a()
 	h.Write(m.Payload)
-	return fmt.Sprintf("topic=%q payload=%d/%x props=%x publisher=%q msgseq=%d expires=%s qos=%d retain=%t",
-		m.Topic, len(m.Payload), h.Sum64(), m.Props, m.Publisher, m.Seq, instantText(m.Expires, restarted), m.QoS, m.Retain)
+	return fmt.Sprintf("topic=%q payload=%d/%x props=%x publisher=%q msgseq=%d expires=%s at=%s qos=%d retain=%t",
+		m.Topic, len(m.Payload), h.Sum64(), m.Props, m.Publisher, m.Seq, instantText(m.Expires, restarted), instantText(m.At, restarted), m.QoS, m.Retain)
 }
 
 func entryText(q *record.Queued, restarted bool) string {
@@ -202,6 +205,8 @@ func inboundText(id uint16) string { return fmt.Sprintf("inbound %d", id) }
 func sumText(n int, bytes int64) string { return fmt.Sprintf("waiting %d entries %d bytes", n, bytes) }
 
 func firstText(seq uint64) string { return fmt.Sprintf("waiting from %d", seq) }
+
+func lastText(seq uint64) string { return fmt.Sprintf("up to %d", seq) }
 
 func retainedText(m *record.Message, restarted bool) string {
 	return "retained " + messageText(m, restarted)
