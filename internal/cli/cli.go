@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/midgemq/midge/internal/admin"
+	"github.com/midgemq/midge/internal/cli/flagtable"
 	"github.com/midgemq/midge/internal/cli/mini"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
@@ -60,48 +61,61 @@ const (
 	exitUsage  = 2
 )
 
-// commands is the table. The first three read their own arguments: they have
-// Mosquitto's flags and messages, which no argument library can produce.
+// commands are those whose arguments kong reads.
 type commands struct {
-	Serve passthrough `cmd:"" passthrough:"" help:"Run the broker (midge serve -h lists the flags; likewise for pub and sub)."`
-	Pub   passthrough `cmd:"" passthrough:"" help:"Publish messages."`
-	Sub   passthrough `cmd:"" passthrough:"" help:"Subscribe and print messages."`
-
 	Status     statusCmd     `cmd:"" help:"Show how a running broker fares."`
 	Clients    clientsCmd    `cmd:"" help:"List the clients of a running broker."`
 	Disconnect disconnectCmd `cmd:"" help:"Disconnect a client from a running broker."`
+	Completion completionCmd `cmd:"" help:"Print the completion for a shell."`
+	Man        manCmd        `cmd:"" help:"Print manual pages."`
 	Version    versionCmd    `cmd:"" help:"Show the version."`
 }
 
+// tool is a command that reads its arguments itself: with Mosquitto's flags and
+// messages, which no argument library can produce.
+type tool struct {
+	name string // the word behind midge
+	run  func(e *Env, program string, args []string) int
+	// table describes its flags, once for each command below the name. The first
+	// one's Program is a name that midge answers to as well.
+	table []flagtable.Command
+}
+
+// tools lists them in the order of the help. A new one gets its line here.
+func tools() []tool {
+	return []tool{
+		{"serve", serve, []flagtable.Command{serveTable}},
+		{"pub", pub, nil},
+		{"sub", sub, nil},
+	}
+}
+
+// programs maps the names of Mosquitto's programs that no table names yet.
+var programs = map[string]string{"mosquitto_pub": "pub", "mosquitto_sub": "sub"}
+
+// passthrough stands for a tool in kong's list of commands.
 type passthrough struct {
 	Args []string `arg:"" optional:"" passthrough:"" name:"flags"`
 }
 
-// ownFlags are the commands with Mosquitto's flags.
+// ownFlags finds a tool by the word behind midge, or by the name of the program
+// it stands in for.
 func ownFlags(name string) func(*Env, string, []string) int {
-	switch name {
-	case "serve":
-		return serve
-	case "pub":
-		return pub
-	case "sub":
-		return sub
+	for _, t := range tools() {
+		if t.name == name || programs[name] == t.name || len(t.table) > 0 && t.table[0].Program == name {
+			return t.run
+		}
 	}
 	return nil
-}
-
-// names maps the names of Mosquitto's programs to midge's commands.
-var names = map[string]string{
-	"mosquitto":     "serve",
-	"mosquitto_pub": "pub",
-	"mosquitto_sub": "sub",
 }
 
 // Main runs the command that the arguments name and returns the exit status.
 func Main(e *Env) int {
 	program := strings.TrimSuffix(filepath.Base(e.Args[0]), ".exe")
-	if command, ok := names[program]; ok {
-		return ownFlags(command)(e, program, e.Args[1:])
+	if strings.HasPrefix(program, "mosquitto") {
+		if run := ownFlags(program); run != nil {
+			return run(e, program, e.Args[1:])
+		}
 	}
 	if len(e.Args) > 1 {
 		if run := ownFlags(e.Args[1]); run != nil {
@@ -125,14 +139,7 @@ func (e *Env) table(args []string) (status int) {
 			status = s.status
 		}
 	}()
-	var c commands
-	parser, err := kong.New(&c,
-		kong.Name("midge"),
-		kong.Description("An MQTT broker that takes the place of Eclipse Mosquitto, and its tools."),
-		kong.Writers(e.Stdout, e.Stderr),
-		kong.Exit(func(status int) { panic(stop{status}) }),
-		kong.Bind(e),
-	)
+	parser, err := newParser(e)
 	if err != nil {
 		fmt.Fprintln(e.Stderr, "midge:", err)
 		return exitFailed
@@ -153,6 +160,26 @@ func (e *Env) table(args []string) (status int) {
 		return exitFailed
 	}
 	return exitOK
+}
+
+// newParser makes kong's parser of the commands and the tools.
+func newParser(e *Env) (*kong.Kong, error) {
+	options := []kong.Option{
+		kong.Name("midge"),
+		kong.Description("An MQTT broker that takes the place of Eclipse Mosquitto, and its tools."),
+		kong.Writers(e.Stdout, e.Stderr),
+		kong.Exit(func(status int) { panic(stop{status}) }),
+		kong.Bind(e),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+	}
+	for _, t := range tools() {
+		help := "Run " + t.name + "."
+		if len(t.table) > 0 {
+			help = strings.ToUpper(t.table[0].Summary[:1]) + t.table[0].Summary[1:] + "."
+		}
+		options = append(options, kong.DynamicCommand(t.name, help, "", &passthrough{}))
+	}
+	return kong.New(&commands{}, options...)
 }
 
 // errUsage marks arguments that parse but cannot be meant.
