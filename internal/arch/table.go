@@ -61,6 +61,10 @@ var Layers = [][]Rule{
 	{{Path: "internal/record", Pure: true}},
 
 	// Under everything.
+	{{Path: "internal/workers", External: []string{"golang.org/x/sys"}}}, // threads for slow work, and how many processors they may take
+	{{Path: "internal/password", External: []string{"golang.org/x/crypto/argon2"}}},
+	{{Path: "internal/safefile", External: []string{"golang.org/x/sys"}}},
+	{{Path: "internal/tlslayer"}}, // a layer as wsproto has them, for listeners and for bridges
 	{{Path: "internal/wsproto", External: []string{"github.com/gobwas/ws"}}},
 	{{Path: "internal/config"}},
 	{{Path: "internal/logging"}, {Path: "internal/metrics"}},
