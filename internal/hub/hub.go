@@ -25,7 +25,10 @@ import (
 
 // Config is what the hub is told; immutable.
 type Config struct {
-	Rules session.Rules
+	// Control is given what permitted clients publish below $CONTROL; it must not
+	// block and may keep what it is given. Nil: such topics are refused.
+	Control func(from *auth.Client, topic string, payload []byte)
+	Rules   session.Rules
 	// MaxPacket is max_packet_size in bytes, 0: the protocol's limit.
 	MaxPacket uint32
 	// MaxKeepAlive is max_keepalive in seconds, 0: no limit.
@@ -67,6 +70,9 @@ type Listener struct {
 	// Refuse31, Refuse311 and Refuse5 switch versions off
 	// (accept_protocol_versions).
 	Refuse31, Refuse311, Refuse5 bool
+	// IdentityAsUser and SubjectAsUser give clients the name of their certificate
+	// (use_identity_as_username, use_subject_as_username); the first wins.
+	IdentityAsUser, SubjectAsUser bool
 	// MaxConnections is max_connections, 0: no limit.
 	MaxConnections int
 	// Open counts open connections, those with earlier and later settings too.

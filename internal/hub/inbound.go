@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/midgemq/midge/internal/auth"
@@ -59,7 +60,8 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	}
 	sh.frames.reset()
 	sh.unkept = false
-	if m.Retain {
+	control := isControl(m.Topic)
+	if m.Retain && !control {
 		m.Seq = sh.Hub.nextSeq()
 		m = sh.own(m)
 		sh.retain(m)
@@ -68,7 +70,12 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 		k := variant(c.S.Version() == mqtt.V5, p.Retain)
 		sh.frames.f[k], sh.frames.has[k] = Frame{B: raw, Payload: len(p.Payload)}, true
 	}
-	matched := sh.route(m)
+	matched := 1
+	if control {
+		cfg.Control(c.who, strings.Clone(m.Topic), bytes.Clone(m.Payload))
+	} else {
+		matched = sh.route(m)
+	}
 	if sh.unkept && p.QoS > 0 {
 		return refuse(mqtt.ImplementationSpecific, logging.ReasonImplementation, "unable to store")
 	}
@@ -92,7 +99,7 @@ func (sh *Shard) mayPublish(c *Client, m *record.Message, q mqtt.QoS) (mqtt.Reas
 		}
 		return mqtt.QuotaExceeded, "payload above message_size_limit"
 	}
-	if m.Topic != "" && m.Topic[0] == '$' && !writable(m.Topic) {
+	if m.Topic != "" && m.Topic[0] == '$' && !writable(m.Topic) && (cfg.Control == nil || !isControl(m.Topic)) {
 		return sh.denied(c, m, "topic is reserved to the broker")
 	}
 	if a := cfg.Policy.Authorizer; a != nil {
@@ -108,6 +115,12 @@ func (sh *Shard) denied(c *Client, m *record.Message, why string) (mqtt.ReasonCo
 		sh.Hub.Log.DeniedPublish(c.ID, line(m, &session.Send{QoS: m.QoS, Retain: m.Retain}))
 	}
 	return mqtt.NotAuthorized, why
+}
+
+// isControl reports whether a topic belongs to the control API, whose messages
+// are answered and not distributed.
+func isControl(topic string) bool {
+	return topic != "" && topic[0] == '$' && strings.HasPrefix(topic, "$CONTROL/")
 }
 
 // writable reports whether clients may publish to a topic that begins with '$':
