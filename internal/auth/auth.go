@@ -21,6 +21,19 @@ type Client struct {
 	Version mqtt.Version
 	// HasUserName tells an empty user name from none.
 	HasUserName bool
+	// TLS says how the connection is encrypted, nil when it is not.
+	TLS *TLS
+}
+
+// TLS is what the encryption of a connection says about its client, whether the
+// broker has it from the handshake or from the PROXY header of a proxy.
+type TLS struct {
+	Version string // "TLSv1.3"; empty when a proxy said nothing about it
+	Cipher  string // as OpenSSL names it
+	// Verified says that the client showed a certificate and that it was
+	// verified; CommonName and Subject (RFC 2253) are its names.
+	Verified            bool
+	CommonName, Subject string
 }
 
 // Request is a CONNECT to decide on.

@@ -148,6 +148,7 @@ type ext struct {
 	admission *hub.Admission
 	reauth    bool // a re-authentication is under way
 	asked     bool // the last AUTH was ours, so an answer is due
+	peer      *wsproto.Peer
 }
 
 // New makes a connection that has just been accepted, which has the settings
@@ -164,9 +165,7 @@ func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, addr string, layer w
 	*c = Conn{env: env, sock: sock, listener: l, addr: addr, layer: layer, lastIn: env.Shard.Now()}
 	env.Shard.Count.Sockets++
 	if layer != nil {
-		if b := layer.Start(nil); len(b) > 0 {
-			c.queueRaw(b)
-		}
+		c.start()
 	}
 	c.arm(c.lastIn + connectTimeout)
 }
@@ -231,23 +230,7 @@ func (c *Conn) Input(b []byte) {
 		c.feed(b)
 		return
 	}
-	app, raw, err := c.layer.Inbound(b[:0], b, nil)
-	if len(raw) > 0 {
-		c.queueRaw(raw)
-	}
-	c.feed(app)
-	if err != nil && c.state < stClosing {
-		var hs *wsproto.HandshakeError
-		var ce *wsproto.CloseError
-		e := hub.End{Reason: logging.ReasonProtocolError, Text: err.Error()}
-		switch {
-		case errors.As(err, &hs) && hs.Status == 403:
-			e.Reason = logging.ReasonOrigin
-		case errors.As(err, &ce) && ce.Remote:
-			e.Reason = logging.ReasonClosedByClient
-		}
-		c.fail(e)
-	}
+	c.layered(b)
 }
 
 // EOF tells that the peer has closed or the socket failed (err not nil).
@@ -454,6 +437,7 @@ func (c *Conn) shut() {
 	}
 	c.state = stClosed
 	c.in, c.segs, c.gate = nil, nil, nil
+	c.drop()
 	if c.out != nil {
 		c.env.put(c.out)
 		c.out = nil

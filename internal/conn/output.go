@@ -5,6 +5,7 @@ import (
 
 	"github.com/midgemq/midge/internal/hub"
 	"github.com/midgemq/midge/internal/session"
+	"github.com/midgemq/midge/internal/wsproto"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
 )
@@ -234,6 +235,11 @@ func (c *Conn) drained() {
 		c.sock.CloseWrite()
 		return
 	case stClosed, stLinger:
+		return
+	case stConnect:
+		if a, ok := c.layer.(wsproto.Async); ok {
+			a.Drained()
+		}
 		return
 	default: // the others need nothing
 	}

@@ -200,6 +200,10 @@ func (c *Conn) connect(first byte, body []byte) {
 	if p.Version == mqtt.V5 {
 		c.limits(a)
 	}
+	if d, taken := c.identify(a); taken {
+		c.decided(a, d)
+		return
+	}
 	if a.AuthMethod != "" {
 		c.beginExchange(a)
 		return
@@ -283,6 +287,9 @@ func (c *Conn) Accept(cl *hub.Client, a *hub.Admission) {
 		user = &a.UserName
 	}
 	c.env.Shard.Hub.Log.Connected(c.addr, a.ID, int(a.Version), a.CleanStart, a.AskedKeepAlive, user)
+	if c.layer != nil {
+		c.negotiated(a.ID)
+	}
 }
 
 // admit enters the session; what was read meanwhile is worked on once CONNACK is

@@ -95,6 +95,12 @@ func (l *Logger) LooksLikeTLS(addr string) {
 	l.Notice("Client from %s appears to be using TLS to connect to a non-TLS listener.", addr)
 }
 
+// Negotiated says how the connection of a client is encrypted; who is the client
+// id. It obeys no option.
+func (l *Logger) Negotiated(who, version, cipher string) {
+	l.Notice("Client %s negotiated %s cipher %s", who, version, cipher)
+}
+
 // SecondConnect says that a connected client sent CONNECT again.
 func (l *Logger) SecondConnect(addr string) {
 	l.Notice("Bad client %s sending multiple CONNECT messages.", addr)

@@ -125,6 +125,13 @@ type HandshakeError struct {
 	Status int
 	// Reason is the cause, in words for a log line.
 	Reason string
+	// TLS says that the peer speaks TLS where none is spoken.
+	TLS bool
+	// Quiet says that the peer did nothing wrong, as a health check does that
+	// closes at once; Line is what the log is to say, besides or instead of the
+	// connection's own line.
+	Quiet bool
+	Line  string
 	// Location is where a server redirected the client to (status 3xx).
 	Location string
 }

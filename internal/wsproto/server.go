@@ -123,7 +123,7 @@ func (s *Server) maxHeader() int {
 func foreignProtocol(first byte) *HandshakeError {
 	switch {
 	case first == 0x16:
-		return &HandshakeError{Reason: "client appears to be using TLS to connect to a non-TLS listener"}
+		return &HandshakeError{TLS: true, Reason: "client appears to be using TLS to connect to a non-TLS listener"}
 	case first == 0x10:
 		return &HandshakeError{Reason: "client sent an MQTT CONNECT to a WebSocket listener"}
 	case first < 'A' || first > 'Z':

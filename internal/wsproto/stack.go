@@ -58,7 +58,8 @@ func (s *stack) Inbound(dst, raw, out []byte) (newDst, newOut []byte, err error)
 	middle, up := (*pm)[:0], (*pu)[:0]
 	middle, out, err = s.lower.Inbound(middle, raw, out)
 	out = s.startUpper(out)
-	if len(middle) > 0 {
+	if len(middle) > 0 || len(raw) == 0 {
+		// Without bytes it is a call that one of the layers has asked for.
 		var upErr error
 		dst, up, upErr = s.upper.Inbound(dst, middle, up)
 		if len(up) > 0 {
@@ -95,3 +96,48 @@ func (s *stack) Close(out []byte, code uint16) []byte {
 }
 
 func (s *stack) Open() bool { return s.lower.Open() && s.upper.Open() }
+
+// Notify implements Async.
+func (s *stack) Notify(wake func()) {
+	for _, l := range []Layer{s.lower, s.upper} {
+		if a, ok := l.(Async); ok {
+			a.Notify(wake)
+		}
+	}
+}
+
+// Full implements Async.
+func (s *stack) Full() bool {
+	for _, l := range []Layer{s.lower, s.upper} {
+		if a, ok := l.(Async); ok && a.Full() {
+			return true
+		}
+	}
+	return false
+}
+
+// Drained implements Async.
+func (s *stack) Drained() {
+	for _, l := range []Layer{s.lower, s.upper} {
+		if a, ok := l.(Async); ok {
+			a.Drained()
+		}
+	}
+}
+
+// Drop implements Async.
+func (s *stack) Drop() {
+	for _, l := range []Layer{s.lower, s.upper} {
+		if a, ok := l.(Async); ok {
+			a.Drop()
+		}
+	}
+}
+
+// Peer implements Identified.
+func (s *stack) Peer() *Peer {
+	if p := PeerOf(s.upper); p != nil {
+		return p
+	}
+	return PeerOf(s.lower)
+}
