@@ -56,7 +56,10 @@ var Layers = [][]Rule{
 	{{Path: "internal/router", Pure: true}},
 	{{Path: "internal/flow", Pure: true}},
 	{{Path: "internal/store/storetest", Testing: true}},
-	{{Path: "internal/store/..."}},
+	{
+		{Path: "internal/store/pebblestore", External: []string{"github.com/cockroachdb/pebble/v2"}},
+		{Path: "internal/store/..."},
+	},
 	{{Path: "internal/store", Pure: true}}, // the contract; engines stand above it
 	{{Path: "internal/record", Pure: true}},
 
