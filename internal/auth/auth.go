@@ -56,6 +56,12 @@ type Decision struct {
 	// ServerReference says where an MQTT 5 client is to go instead; used with
 	// UseAnotherServer and ServerMoved alone [U5-3.2.2.3.16-1].
 	ServerReference string
+	// Outcome tells a Chain whether this is an answer at all; elsewhere only
+	// Decided is known.
+	Outcome Outcome
+	// Proof is what the back end wants to see again when it is asked whether the
+	// login still stands, see Standing; it holds no secret.
+	Proof any
 }
 
 // Authenticator decides on user name and password.

@@ -104,3 +104,12 @@ func Replace(path string, data []byte) error {
 	}
 	return syncDir(dir)
 }
+
+// Cause is what an error of this package says behind operation and path, for
+// messages that name the path themselves.
+func Cause(err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
