@@ -125,6 +125,7 @@ type Conn struct {
 	countedBytes   int
 	keep           uint16 // seconds, in force
 	state          state
+	last           packet.Type // of the last packet received, 0 for none
 	version        mqtt.Version
 	ending         session.Ending
 	end            logging.Reason
@@ -244,7 +245,7 @@ func (c *Conn) EOF(err error) {
 		if err != nil {
 			c.end = logging.SocketReason(err)
 		}
-		c.detach()
+		c.detach("")
 	}
 	c.shut()
 }
@@ -320,6 +321,7 @@ func (c *Conn) frame(b []byte) int {
 		return 0
 	}
 	c.env.Shard.Count.PacketsReceived++
+	c.last = packet.Type(first >> 4)
 	c.packet(first, b[n:size], b[:size])
 	if c.state >= stClosing {
 		return 0
@@ -397,7 +399,7 @@ func (c *Conn) fail(e hub.End) {
 	if open && c.version == mqtt.V5 && e.Code != mqtt.Success {
 		c.sendDisconnect(e)
 	}
-	c.detach()
+	c.detach(e.Text)
 	c.closeSoon()
 }
 
@@ -415,19 +417,47 @@ func (c *Conn) closeSoon() {
 	c.mark()
 }
 
-// detach leaves the session and writes the log line, once.
-func (c *Conn) detach() {
-	log := c.env.Shard.Hub.Log
+// detach leaves the session and tells the log, once; detail says more than the
+// reason does.
+func (c *Conn) detach(detail string) {
 	if c.client == nil {
 		if c.state != stConnect || c.end != logging.ReasonClosedByClient {
-			log.Disconnected(c.addr, c.addr, c.end)
+			c.logEnd(detail)
 		}
 		return
 	}
-	log.Disconnected(c.client.ID, c.addr, c.end)
+	c.logEnd(detail)
 	cl := c.client
 	c.client = nil
 	c.env.Shard.Detached(cl, c, c.ending)
+}
+
+// logEnd counts the end of the connection and writes the log line.
+func (c *Conn) logEnd(detail string) {
+	sh := c.env.Shard
+	d := logging.Disconnect{ID: c.name(), Addr: c.addr, Why: c.end, Phase: c.phase(), Detail: detail}
+	sh.Count.Ends[d.Cause()]++
+	if !sh.Hub.Log.ConnectionsEnabled() {
+		return
+	}
+	if c.client != nil {
+		d.User = c.client.S.UserName()
+	}
+	if c.last != 0 {
+		d.LastPacket = c.last.String()
+	}
+	sh.Hub.Log.Disconnected(&d)
+}
+
+// phase says how far the connection has come.
+func (c *Conn) phase() string {
+	switch {
+	case c.client != nil:
+		return logging.PhaseOpen
+	case c.last != 0:
+		return logging.PhaseLogin
+	}
+	return logging.PhaseConnect
 }
 
 // shut closes the socket.

@@ -173,7 +173,7 @@ func (c *Conn) disconnect(first byte, body []byte) (*hub.End, error) {
 	// Any other reason leaves the will to be published [U5-3.14.2-3].
 	c.ending.Normal = p.Code == mqtt.Success
 	c.end = logging.ReasonNone
-	c.detach()
+	c.detach("")
 	c.closeSoon()
 	return nil, nil
 }
@@ -323,7 +323,6 @@ func (c *Conn) refuse(e *hub.End, v mqtt.Version) {
 		return
 	}
 	c.end = e.Reason
-	sh := c.env.Shard
 	c.version = v
 	switch {
 	case v == mqtt.V5 && e.Code != mqtt.Success:
@@ -353,7 +352,7 @@ func (c *Conn) refuse(e *hub.End, v mqtt.Version) {
 			c.appendOut(p.Append(c.env.enc[:0], v))
 		}
 	}
-	sh.Hub.Log.Disconnected(c.addr, c.addr, c.end)
+	c.logEnd(e.Text)
 	c.closeSoon()
 }
 

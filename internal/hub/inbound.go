@@ -27,10 +27,10 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	sh.Count.PublishBytesReceived += uint64(len(p.Payload))
 	cfg := sh.Hub.Cfg()
 	if p.QoS > l.MaxQoS {
-		return refuse(mqtt.QoSNotSupported, "QoS not supported", "QoS above the maximum")
+		return refuse(mqtt.QoSNotSupported, logging.ReasonQoS, "QoS above the maximum")
 	}
 	if p.Retain && !cfg.RetainAvailable {
-		return refuse(mqtt.RetainNotSupported, "retain not supported", "retained messages are not available")
+		return refuse(mqtt.RetainNotSupported, logging.ReasonRetain, "retained messages are not available")
 	}
 	m := sh.viewOf(topic, p.Payload, p.Props)
 	m.QoS, m.Retain, m.Publisher = p.QoS, p.Retain, c.ID

@@ -110,6 +110,8 @@ type Counters struct {
 	PublishDropped                         uint64
 	Drops                                  [session.NumDrops]uint64
 	OutBytes, OutPackets                   int64
+	// Ends counts the connections that ended, by cause.
+	Ends [logging.NumCauses]uint64
 	// PubcompMissing counts subscribers that were found to owe PUBCOMPs.
 	PubcompMissing uint64
 }

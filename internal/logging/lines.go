@@ -1,6 +1,9 @@
 package logging
 
-import "net"
+import (
+	"fmt"
+	"net"
+)
 
 // The lines below are looked for by scripts, fail2ban filters among them, so
 // each text exists once, here. The ones about clients that come and go obey
@@ -22,6 +25,8 @@ const (
 	ReasonOversizePayload     Reason = "oversize payload"
 	ReasonOutOfMemory         Reason = "out of memory"
 	ReasonDisallowedFeature   Reason = "used disallowed feature (QoS too high, retain not supported, or bad AUTH method)"
+	ReasonQoS                 Reason = "QoS not supported"
+	ReasonRetain              Reason = "retain not supported"
 	ReasonAdministrative      Reason = "administrative action"
 	ReasonReceiveMaximum      Reason = "receive maximum exceeded"
 	ReasonImplementation      Reason = "implementation specific error"
@@ -38,10 +43,12 @@ const (
 	ReasonOrigin              Reason = "non-matching http origin"
 )
 
+const socketPrefix = "bad socket read/write: "
+
 // SocketReason is the reason of a connection that ended by an error of its
 // socket.
 func SocketReason(err error) Reason {
-	return Reason("bad socket read/write: " + err.Error())
+	return Reason(socketPrefix + err.Error())
 }
 
 // NewConnection says that a socket was accepted; addr is A:P of the peer and
@@ -59,28 +66,13 @@ func (l *Logger) Connected(addr, id string, version int, clean bool, keepAlive u
 	if !l.ConnectionsEnabled() {
 		return
 	}
-	c := 0
-	if clean {
-		c = 1
+	name := ""
+	f := []any{"event", "connected", "client", id, "address", addr, "version", version, "clean", clean, "keep_alive", keepAlive}
+	if user != nil {
+		name = ", u'" + *user + "'"
+		f = append(f, "user", *user)
 	}
-	if user == nil {
-		l.Notice("New client connected from %s as %s (p%d, c%d, k%d).", addr, id, version, c, keepAlive)
-		return
-	}
-	l.Notice("New client connected from %s as %s (p%d, c%d, k%d, u'%s').", addr, id, version, c, keepAlive, *user)
-}
-
-// Disconnected says that a connection ended. Before a CONNECT was accepted id
-// is the peer's address.
-func (l *Logger) Disconnected(id, addr string, why Reason) {
-	if !l.ConnectionsEnabled() {
-		return
-	}
-	if why == ReasonNone {
-		l.Notice("Client %s [%s] disconnected.", id, addr)
-		return
-	}
-	l.Notice("Client %s [%s] disconnected: %s.", id, addr, why)
+	l.fields(Notice, f, fmt.Sprintf("New client connected from %s as %s (p%d, c%d, k%d%s).", addr, id, version, bit(clean), keepAlive, name))
 }
 
 // DeniedMaxConnections says that a limit on connections closed a new socket.

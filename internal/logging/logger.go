@@ -33,6 +33,10 @@ type Options struct {
 	File     string // path behind `log_dest file`
 	Facility int    // log_facility, 0 to 7 for local0 to local7; negative means daemon
 
+	// JSON makes each line an object (log_format json); the timestamp options do
+	// not apply to it.
+	JSON bool
+
 	Timestamp       bool   // log_timestamp
 	TimestampFormat string // log_timestamp_format, strftime; empty means seconds since the epoch
 
@@ -156,7 +160,7 @@ func (l *Logger) Printf(t Type, format string, args ...any) {
 		return
 	}
 	var small [256]byte
-	l.write(t, fmt.Appendf(small[:0], format, args...))
+	l.write(t, fmt.Appendf(small[:0], format, args...), nil)
 }
 
 // Error writes a line of that type; likewise the methods below.
@@ -179,8 +183,8 @@ func (l *Logger) Internal(format string, args ...any) { l.Printf(Internal, forma
 
 // write sends text to every destination, then to the topic without the lock:
 // the publisher may itself log.
-func (l *Logger) write(t Type, text []byte) {
-	topic, line := l.writeLocal(t, text)
+func (l *Logger) write(t Type, text []byte, pairs []any) {
+	topic, line := l.writeLocal(t, text, pairs)
 	if line == nil {
 		return
 	}
@@ -191,7 +195,7 @@ func (l *Logger) write(t Type, text []byte) {
 
 // writeLocal writes to everything but the topic. When the line is for the
 // topic too it returns an own copy of it.
-func (l *Logger) writeLocal(t Type, text []byte) (topic string, line []byte) {
+func (l *Logger) writeLocal(t Type, text []byte, pairs []any) (topic string, line []byte) {
 	topic, priority := "", noSyslog
 	for _, i := range typeInfo {
 		if t&i.t != 0 {
@@ -202,10 +206,15 @@ func (l *Logger) writeLocal(t Type, text []byte) (topic string, line []byte) {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.appendTimestampLocked(l.buf[:0])
-	b = appendText(b, text)
-	if len(b) > maxLine {
-		b = b[:maxLine]
+	var b []byte
+	if l.opts.JSON {
+		b = l.appendJSONLocked(l.buf[:0], t, text, pairs)
+	} else {
+		b = l.appendTimestampLocked(l.buf[:0])
+		b = appendText(b, text)
+		if len(b) > maxLine {
+			b = b[:maxLine]
+		}
 	}
 	b = append(b, '\n')
 	l.buf = b

@@ -256,7 +256,7 @@ func TestConnectionMessagesOff(t *testing.T) {
 	l, b := capture(t, Options{Types: All, HideConnections: true})
 	l.NewConnection("1.2.3.4:5", 1883)
 	l.Connected("1.2.3.4:5", "id", 5, true, 60, nil)
-	l.Disconnected("id", "1.2.3.4:5", ReasonTimeout)
+	l.Disconnected(&Disconnect{ID: "id", Addr: "1.2.3.4:5", Why: ReasonTimeout})
 	l.DeniedMaxConnections("1.2.3.4")
 	if b.Len() != 0 {
 		t.Errorf("wrote %q", b.String())
@@ -277,10 +277,10 @@ func TestKnownLines(t *testing.T) {
 		{"New connection from 1.2.3.4:5 on port 1883.", func(l *Logger) { l.NewConnection("1.2.3.4:5", 1883) }},
 		{"New client connected from A:1 as ID (p5, c1, k60).", func(l *Logger) { l.Connected("A:1", "ID", 5, true, 60, nil) }},
 		{"New client connected from A:1 as ID (p4, c0, k0, u'bob').", func(l *Logger) { l.Connected("A:1", "ID", 4, false, 0, &user) }},
-		{"Client ID [A:1] disconnected.", func(l *Logger) { l.Disconnected("ID", "A:1", ReasonNone) }},
-		{"Client ID [A:1] disconnected: exceeded timeout.", func(l *Logger) { l.Disconnected("ID", "A:1", ReasonTimeout) }},
+		{"Client ID [A:1] disconnected.", func(l *Logger) { l.Disconnected(&Disconnect{ID: "ID", Addr: "A:1"}) }},
+		{"Client ID [A:1] disconnected: exceeded timeout.", func(l *Logger) { l.Disconnected(&Disconnect{ID: "ID", Addr: "A:1", Why: ReasonTimeout}) }},
 		{"Client ID [A:1] disconnected: bad socket read/write: connection reset by peer.", func(l *Logger) {
-			l.Disconnected("ID", "A:1", SocketReason(errors.New("connection reset by peer")))
+			l.Disconnected(&Disconnect{ID: "ID", Addr: "A:1", Why: SocketReason(errors.New("connection reset by peer"))})
 		}},
 		{"Client connection from A denied: max_connections exceeded.", func(l *Logger) { l.DeniedMaxConnections("A") }},
 		{"Client from A:1 appears to be using TLS to connect to a non-TLS listener.", func(l *Logger) { l.LooksLikeTLS("A:1") }},
