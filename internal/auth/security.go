@@ -42,3 +42,19 @@ func (s *Security) Stands(c *Client, proof any, vouched bool) (ok bool, why stri
 	}
 	return c.HasUserName || s.AllowAnonymous, noAnonymous
 }
+
+// Explanation is a verdict and the rule it stands on.
+type Explanation struct {
+	Allowed bool
+	// File, Line and Rule name the rule that decided; Line 0: none did, and Why
+	// says what stands in its place.
+	File string
+	Line int
+	Rule string
+	Why  string
+}
+
+// Explainer is what an Authorizer implements that can say why.
+type Explainer interface {
+	Explain(c *Client, a Action, topic string) Explanation
+}
