@@ -86,6 +86,9 @@ type Options struct {
 	ConnectionsPerLoop int
 	// Store keeps sessions and messages; nil: in memory. The broker closes it.
 	Store store.Store
+
+	// control takes what is published below $CONTROL; set by New.
+	control func(*auth.Client, string, []byte)
 }
 
 // Broker is one running broker.
@@ -100,6 +103,7 @@ type Broker struct {
 	store   store.Store
 	mem     *memstore.Store
 	started time.Time
+	api     *api
 	stop    context.CancelFunc
 	done    context.Context
 	wg      sync.WaitGroup
@@ -118,7 +122,12 @@ type Broker struct {
 func HubConfig(o *Options) *hub.Config {
 	c := o.Config
 	inflight := c.MaxInflightMessages
+	var control func(*auth.Client, string, []byte)
+	if c.EnableControlAPI {
+		control = o.control
+	}
 	return &hub.Config{
+		Control: control,
 		Rules: session.Rules{
 			MaxInflight: inflight, MaxQueued: c.MaxQueuedMessages, MaxQueuedBytes: int64(c.MaxQueuedBytes),
 			MaxExpiry: expiry(c.PersistentClientExpiration), MaxSubscriptions: maxSubscriptions, QueueWindow: queueWindow,
@@ -174,11 +183,13 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{opts: o, cfg: o.Config, log: o.Logger, store: o.Store, clock: loop.NewClock(), started: time.Now()}
 	b.current.Store(b.cfg)
+	b.api = newAPI(b)
+	b.opts.control = b.api.request
 	if b.store == nil {
 		b.mem = memstore.New()
 		b.store = b.mem
 	}
-	b.hub = hub.New(HubConfig(&o), o.Logger, b.store)
+	b.hub = hub.New(HubConfig(&b.opts), o.Logger, b.store)
 	n := o.Config.Loops
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
@@ -200,6 +211,9 @@ func New(o Options) (*Broker, error) {
 func (b *Broker) Start() error {
 	var opened []loop.Bound
 	for _, l := range b.cfg.Listeners {
+		if l.Protocol == config.HTTPAPI {
+			continue
+		}
 		spec := transport.ListenSpec{Address: l.Address, Port: l.Port, NoDelay: b.cfg.SetTCPNodelay}
 		if l.Protocol == config.WebSockets {
 			spec.Protocol = transport.WebSockets
@@ -230,7 +244,7 @@ func (b *Broker) Start() error {
 		}
 	}
 	b.log.PublishTo(b.publishLog)
-	return nil
+	return b.startAPI()
 }
 
 // Addresses returns where the broker listens, in the order of the
@@ -274,6 +288,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Unlock()
 	b.log.PublishTo(nil)
 	b.stop()
+	b.api.close()
 	b.wg.Wait()
 	b.engine.StopListening()
 	b.onAll(ctx, func(sh *hub.Shard) { sh.PublishWills() })

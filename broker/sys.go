@@ -8,6 +8,7 @@ import (
 
 	"github.com/midgemq/midge/internal/admin"
 	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/logging"
 	names "github.com/midgemq/midge/internal/metrics"
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/session"
@@ -18,7 +19,9 @@ import (
 func (b *Broker) startSys() {
 	tree := names.NewSysTree(b.opts.Version, b.cfg.SysInterval, b.started)
 	ctx := b.done
-	b.publishSys(ctx, tree.First(b.snapshot(ctx), time.Now()))
+	first := b.snapshot(ctx)
+	b.api.publishedSys(&first)
+	b.publishSys(ctx, tree.First(first, time.Now()))
 	b.wg.Add(1)
 	go func() {
 		defer b.wg.Done()
@@ -35,7 +38,9 @@ func (b *Broker) startSys() {
 			case <-t.C:
 			}
 			if now := time.Now(); tree.Due(now) {
-				b.publishSys(ctx, tree.Update(b.snapshot(ctx), now))
+				s := b.snapshot(ctx)
+				b.api.publishedSys(&s)
+				b.publishSys(ctx, tree.Update(s, now))
 			}
 		}
 	}()
@@ -74,11 +79,12 @@ func (b *Broker) publishLog(suffix string, line []byte) {
 
 // snapshot adds up the counts of all loops.
 func (b *Broker) snapshot(ctx context.Context) names.Snapshot {
-	s, _ := b.counts(ctx)
+	s, _, _ := b.counts(ctx)
 	return s
 }
 
-func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.NumDrops]uint64) {
+func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.NumDrops]uint64, ends map[string]int64) {
+	ends = make(map[string]int64)
 	all := make([]hub.Counters, len(b.hub.Shards))
 	_ = b.onAll(ctx, func(sh *hub.Shard) { all[sh.ID] = sh.Count })
 	for i := range all {
@@ -99,6 +105,11 @@ func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.N
 		for k, n := range c.Drops {
 			drops[k] += n
 		}
+		for k, n := range c.Ends {
+			if n > 0 {
+				ends[logging.Cause(k).String()] += int64(n)
+			}
+		}
 	}
 	plain, shared := b.hub.Tree.Counts()
 	s.Subscriptions, s.SharedSubscriptions = int64(plain), int64(shared)
@@ -111,7 +122,7 @@ func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.N
 		s.StoredMessages, s.StoredBytes = int64(m.Messages), m.Bytes
 	}
 	s.HeapBytes = heap()
-	return s, drops
+	return s, drops, ends
 }
 
 func heap() int64 {
@@ -128,10 +139,10 @@ type adminFace Broker
 // Status implements admin.Broker.
 func (f *adminFace) Status(ctx context.Context) (admin.Status, error) {
 	b := (*Broker)(f)
-	s, drops := b.counts(ctx)
+	s, drops, ends := b.counts(ctx)
 	st := admin.Status{
 		Version: b.opts.Version, PID: os.Getpid(), Started: b.started, Uptime: int64(time.Since(b.started) / time.Second),
-		Loops: len(b.hub.Shards), Metrics: s.Map(), Drops: dropMap(drops),
+		Loops: len(b.hub.Shards), Metrics: s.Map(), Drops: dropMap(drops), Ends: ends,
 	}
 	b.mu.Lock()
 	for _, l := range b.bound {

@@ -48,6 +48,7 @@ type Status struct {
 	Listeners []Listener       `json:"listeners"`
 	Metrics   map[string]int64 `json:"metrics"` // by the names of package metrics
 	Drops     map[string]int64 `json:"drops"`   // dropped messages by cause, since the start
+	Ends      map[string]int64 `json:"ends"`    // ended connections by cause, since the start; docs/disconnects.md
 }
 
 // Listener is one open listener.

@@ -54,7 +54,7 @@ func TestAnswers(t *testing.T) {
 	b := &fakeBroker{clients: []Client{{ID: "a", Version: 5}, {ID: "b", Version: 4, Drops: map[string]int64{"queue full": 3}}, {ID: "d", Version: 5}}}
 	c := NewCommands(b)
 	for _, tc := range []struct{ request, want string }{
-		{`{"id":1,"command":"status"}`, `{"id":1,"ok":true,"result":{"version":"1","pid":7,"started":"0001-01-01T00:00:00Z","uptime":0,"loops":0,"listeners":null,"metrics":{"clients":2},"drops":null}}`},
+		{`{"id":1,"command":"status"}`, `{"id":1,"ok":true,"result":{"version":"1","pid":7,"started":"0001-01-01T00:00:00Z","uptime":0,"loops":0,"listeners":null,"metrics":{"clients":2},"drops":null,"ends":null}}`},
 		{`{"id":"x","command":"clients","args":{"id":"b"}}`, `{"id":"x","ok":true,"result":{"clients":[{"id":"b","connected":false,"version":4,"keep_alive":0,"clean":false,"session_expiry":0,"subscriptions":0,"inflight_in":0,"inflight_out":0,"queued":0,"queued_bytes":0,"output_bytes":0,"drops":{"queue full":3}}]}}`},
 		{`{"command":"clients","args":{"id":"c"}}`, `{"id":null,"ok":true,"result":{"clients":[]}}`},
 		{`{"id":2,"command":"disconnect","args":{"client":"a"}}`, `{"id":2,"ok":true,"result":{}}`},

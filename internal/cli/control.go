@@ -79,6 +79,9 @@ func printStatus(out io.Writer, s *admin.Status) error {
 	for _, cause := range slices.Sorted(maps.Keys(s.Drops)) {
 		fmt.Fprintf(w, "dropped: %s\t%d\n", cause, s.Drops[cause])
 	}
+	for _, cause := range slices.Sorted(maps.Keys(s.Ends)) {
+		fmt.Fprintf(w, "ended: %s\t%d\n", cause, s.Ends[cause])
+	}
 	return w.Flush()
 }
 

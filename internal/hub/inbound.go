@@ -72,7 +72,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	}
 	matched := 1
 	if control {
-		cfg.Control(c.who, strings.Clone(m.Topic), bytes.Clone(m.Payload))
+		cfg.Control(&auth.Client{ID: c.ID, UserName: c.S.UserName()}, strings.Clone(m.Topic), bytes.Clone(m.Payload))
 	} else {
 		matched = sh.route(m)
 	}

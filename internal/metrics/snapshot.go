@@ -125,6 +125,18 @@ func (s *Snapshot) Map() map[string]int64 {
 	return m
 }
 
+// Figures gives the figures by their topics below SysPrefix, the newest name of
+// each, for the HTTP API.
+func (s *Snapshot) Figures() map[string]int64 {
+	m := make(map[string]int64, len(fields))
+	for i := range fields {
+		if t := fields[i].topics; len(t) > 0 {
+			m[SysPrefix+t[0]] = fields[i].Value(s)
+		}
+	}
+	return m
+}
+
 // disconnected counts the sessions without a connection. Connections that have
 // not sent CONNECT yet count as connected but have no session; Mosquitto wraps
 // around below zero then.
