@@ -47,7 +47,7 @@ var Layers = [][]Rule{
 
 	// The data path. A loop accepts through transport, which knows nothing of loops.
 	{{Path: "internal/loop", External: []string{"golang.org/x/sys"}}},
-	{{Path: "internal/transport/..."}},
+	{{Path: "internal/transport/...", External: []string{"golang.org/x/sys", "github.com/coreos/go-systemd/v22/activation"}}},
 	{{Path: "internal/conn"}},
 	{{Path: "internal/hub"}},
 	{{Path: "internal/auth/authtest", Testing: true}},
@@ -67,7 +67,8 @@ var Layers = [][]Rule{
 	{{Path: "internal/workers", External: []string{"golang.org/x/sys"}}}, // threads for slow work, and how many processors they may take
 	{{Path: "internal/password", External: []string{"golang.org/x/crypto/argon2"}}},
 	{{Path: "internal/safefile", External: []string{"golang.org/x/sys"}}},
-	{{Path: "internal/tlslayer"}}, // a layer as wsproto has them, for listeners and for bridges
+	// A layer as wsproto has them, for listeners and for bridges, and what configures it.
+	{{Path: "internal/tlslayer"}, {Path: "internal/tlsconf", External: []string{"github.com/fsnotify/fsnotify"}}},
 	{{Path: "internal/wsproto", External: []string{"github.com/gobwas/ws"}}},
 	{{Path: "internal/config"}},
 	{{Path: "internal/logging"}, {Path: "internal/metrics"}},
