@@ -82,6 +82,13 @@ func (l *Logger) DeniedMaxConnections(addr string) {
 	}
 }
 
+// DeniedRate says that max_connection_rate closed a new socket.
+func (l *Logger) DeniedRate(addr string) {
+	if l.ConnectionsEnabled() {
+		l.Notice("Client connection from %s denied: max_connection_rate exceeded.", addr)
+	}
+}
+
 // LooksLikeTLS says that the first bytes were a TLS handshake.
 func (l *Logger) LooksLikeTLS(addr string) {
 	l.Notice("Client from %s appears to be using TLS to connect to a non-TLS listener.", addr)

@@ -56,6 +56,7 @@ type Engine struct {
 
 	limit atomic.Int64 // global_max_connections, 0: none
 	open  atomic.Int64
+	rate  rate
 	wg    sync.WaitGroup
 }
 
@@ -78,6 +79,10 @@ func New(h *hub.Hub, clock *Clock, n, globalLimit, share int) (*Engine, error) {
 // SetLimit bounds open connections over all listeners from now on; those that
 // are open stay. Any goroutine.
 func (e *Engine) SetLimit(n int) { e.limit.Store(int64(n)) }
+
+// SetRate bounds new connections per second and address from now on, 0: no
+// limit. Any goroutine.
+func (e *Engine) SetRate(perSecond int) { e.rate.set(perSecond) }
 
 // Start runs the loops.
 func (e *Engine) Start() {
@@ -124,6 +129,10 @@ func (e *Engine) pick() *Loop {
 
 // admit applies the limits on connections; false: close the socket.
 func (e *Engine) admit(b *Bound, addr string) bool {
+	if !e.rate.allow(addr, e.clock.Now()) {
+		e.hub.Log.DeniedRate(addr)
+		return false
+	}
 	n := e.open.Add(1)
 	k := b.Settings.Count(1)
 	all, own := e.limit.Load(), int64(b.Settings.Now().MaxConnections)

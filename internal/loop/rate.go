@@ -1,0 +1,107 @@
+package loop
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+
+	"github.com/midgemq/midge/internal/record"
+)
+
+const (
+	// maxAddresses bounds what the rate limiter remembers, at about 100 bytes each.
+	maxAddresses = 65_536
+	// v6Prefix is how much of an IPv6 address counts as one peer: a customer is
+	// given a whole /64, and whoever floods would use it all.
+	v6Prefix = 64
+)
+
+// rate bounds new connections per second and address: a bucket for each address
+// holds what a second allows, and fills again over a second. Any goroutine.
+type rate struct {
+	mu      sync.Mutex
+	perSec  int // 0: no limit
+	buckets map[netip.Prefix]bucket
+}
+
+// bucket holds tokens in nanoseconds of one second's allowance, so that it fills
+// by the clock alone.
+type bucket struct {
+	full record.Instant // when it will be full again
+}
+
+// set changes the limit; 0 takes it away.
+func (r *rate) set(perSec int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if perSec != r.perSec {
+		r.perSec, r.buckets = perSec, nil
+	}
+}
+
+// allow takes one connection from addr, A:P as the log writes it, and reports
+// whether it may go on. Peers without an IP address are not limited.
+func (r *rate) allow(addr string, now record.Instant) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.perSec == 0 {
+		return true
+	}
+	key, ok := peerOf(addr)
+	if !ok {
+		return true
+	}
+	cost := record.Second / record.Instant(r.perSec)
+	b, known := r.buckets[key]
+	if b.full < now {
+		b.full = now
+	}
+	if b.full+cost > now+record.Second {
+		return false
+	}
+	b.full += cost
+	if !known && len(r.buckets) >= maxAddresses {
+		r.sweep(now)
+	}
+	if r.buckets == nil {
+		r.buckets = make(map[netip.Prefix]bucket)
+	}
+	r.buckets[key] = b
+	return true
+}
+
+// sweep forgets the addresses whose bucket is full, which is as if they had never
+// come. When all of them are at work it forgets half: the limiter may let too
+// many pass for a second, but never grows.
+func (r *rate) sweep(now record.Instant) {
+	for k, b := range r.buckets {
+		if b.full <= now {
+			delete(r.buckets, k)
+		}
+	}
+	n := len(r.buckets) - maxAddresses/2
+	for k := range r.buckets {
+		if n <= 0 {
+			return
+		}
+		delete(r.buckets, k)
+		n--
+	}
+}
+
+func peerOf(addr string) (netip.Prefix, bool) {
+	i := strings.LastIndexByte(addr, ':')
+	if i < 0 {
+		return netip.Prefix{}, false
+	}
+	a, err := netip.ParseAddr(addr[:i])
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	bits := v6Prefix
+	if a = a.Unmap(); a.Is4() {
+		bits = 32
+	}
+	p, err := a.WithZone("").Prefix(bits)
+	return p, err == nil
+}
