@@ -20,6 +20,7 @@ import (
 	"github.com/midgemq/midge/internal/admin"
 	"github.com/midgemq/midge/internal/cli/flagtable"
 	"github.com/midgemq/midge/internal/cli/mini"
+	"github.com/midgemq/midge/internal/cli/passwd"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
 )
@@ -87,6 +88,7 @@ func tools() []tool {
 		{"serve", serve, []flagtable.Command{serveTable}},
 		{"pub", pub, nil},
 		{"sub", sub, nil},
+		{"passwd", runPasswd, []flagtable.Command{passwd.Command()}},
 	}
 }
 
