@@ -34,7 +34,11 @@ var Layers = [][]Rule{
 	{{Path: "internal/testkit/...", Testing: true, External: []string{"golang.org/x/sys", "go.uber.org/goleak"}}},
 
 	{{Path: "cmd/midge"}},
-	{{Path: "internal/cli/...", External: []string{"github.com/alecthomas/kong", "golang.org/x/sys", "golang.org/x/term"}}},
+	{{Path: "internal/cli/...", External: []string{
+		"github.com/alecthomas/kong", "golang.org/x/sys", "golang.org/x/term",
+		"github.com/HdrHistogram/hdrhistogram-go", "github.com/schollz/progressbar/v3", // bench, ping
+		"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", // monitor
+	}}},
 	{{Path: "broker"}},
 	{{Path: "internal/admin/..."}},
 	{{Path: "internal/bridge"}, {Path: "internal/cluster/..."}},
