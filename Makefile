@@ -9,7 +9,7 @@ SOAKTIME ?= 10m
 BENCH    ?= .
 BENCHTIME ?= 1s
 # Names midge also answers to; mosquitto itself goes to sbin, as Debian has it.
-LINKS    ?= mosquitto_pub mosquitto_sub mosquitto_passwd
+LINKS    ?= mosquitto_pub mosquitto_sub mosquitto_passwd mosquitto_db_dump
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)

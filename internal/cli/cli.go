@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/midgemq/midge/internal/admin"
+	"github.com/midgemq/midge/internal/cli/dbdump"
 	"github.com/midgemq/midge/internal/cli/flagtable"
 	"github.com/midgemq/midge/internal/cli/mini"
 	"github.com/midgemq/midge/internal/cli/passwd"
@@ -41,6 +42,11 @@ type Server interface {
 	Close(ctx context.Context) error
 	// Admin answers for the control socket.
 	Admin() admin.Broker
+	// Reload puts a configuration in force as far as it can be without a restart,
+	// or, with an error, nothing of it.
+	Reload(c *config.Config) error
+	// DumpSubscriptions writes who has subscribed to what.
+	DumpSubscriptions(ctx context.Context, w io.Writer) error
 }
 
 // NewServer makes a broker that is not started. version is for $SYS.
@@ -67,6 +73,8 @@ type commands struct {
 	Status     statusCmd     `cmd:"" help:"Show how a running broker fares."`
 	Clients    clientsCmd    `cmd:"" help:"List the clients of a running broker."`
 	Disconnect disconnectCmd `cmd:"" help:"Disconnect a client from a running broker."`
+	Reload     reloadCmd     `cmd:"" help:"Have a running broker read its configuration again."`
+	Config     configCmd     `cmd:"" help:"Look at the configuration of a running broker."`
 	Completion completionCmd `cmd:"" help:"Print the completion for a shell."`
 	Man        manCmd        `cmd:"" help:"Print manual pages."`
 	Version    versionCmd    `cmd:"" help:"Show the version."`
@@ -89,6 +97,7 @@ func tools() []tool {
 		{"pub", pub, nil},
 		{"sub", sub, nil},
 		{"passwd", runPasswd, []flagtable.Command{passwd.Command()}},
+		{"db_dump", runDBDump, []flagtable.Command{dbdump.Command()}},
 	}
 }
 

@@ -19,9 +19,13 @@ type Chunk struct {
 	Subscription  *Subscription
 	Retained      uint64
 	Offset        int64
+	body          int64
 	Length        uint32 // of the body
 	Type          Type
 }
+
+// Body is where the body stands in the file.
+func (c *Chunk) Body() int64 { return c.body }
 
 // Reader reads a file chunk by chunk.
 type Reader struct {
@@ -87,6 +91,7 @@ func (r *Reader) Next() (*Chunk, error) {
 		c.Type = Type(binary.BigEndian.Uint32(h[:]))
 		c.Length = binary.BigEndian.Uint32(h[4:])
 	}
+	c.body = r.offset
 	if c.Type < TypeConfig || c.Type > TypeClient {
 		skipped, err := io.CopyN(io.Discard, r.in, int64(c.Length))
 		r.offset += skipped
