@@ -28,12 +28,17 @@ type Clock struct {
 	offset atomic.Int64
 }
 
+// epoch is where the time line begins: thirty years from its zero, so that what
+// a store kept of the time before the start is not below it, and far enough from
+// the end for the longest expiry, 136 years.
+const epoch = 30 * 365 * 24 * 3600 * record.Second
+
 // NewClock starts a time line.
 func NewClock() *Clock { return &Clock{start: time.Now()} }
 
 // Now reads it. Any goroutine.
 func (c *Clock) Now() record.Instant {
-	return record.Instant(time.Since(c.start)) + record.Second + record.Instant(c.offset.Load())
+	return record.Instant(time.Since(c.start)) + epoch + record.Instant(c.offset.Load())
 }
 
 // Advance moves it forward, for tests that do not wait. Follow it with a wake of
@@ -129,7 +134,7 @@ func (e *Engine) pick() *Loop {
 
 // admit applies the limits on connections; false: close the socket.
 func (e *Engine) admit(b *Bound, addr string) bool {
-	if !e.rate.allow(addr, e.clock.Now()) {
+	if b.PeerIsClient() && !e.rate.allow(addr, e.clock.Now()) {
 		e.hub.Log.DeniedRate(addr)
 		return false
 	}

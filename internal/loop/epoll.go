@@ -338,18 +338,20 @@ func (l *Loop) pauseListener(b *Bound) {
 }
 
 func (l *Loop) accepted(b *Bound, fd int, peer netip.AddrPort) {
-	addr := transport.FormatAddr(peer)
+	addr := b.Peer(peer)
 	if !l.engine.admit(b, addr) {
 		_ = syscall.Close(fd)
 		return
 	}
-	l.engine.hub.Log.NewConnection(addr, b.Settings.Port)
+	if b.Announced() {
+		l.engine.hub.Log.NewConnection(addr, b.Settings.Port)
+	}
 	to := l.engine.pick()
 	to.count.Add(1)
 	s := &sock{fd: int32(fd), events: readable}
 	start := func() {
 		s.loop = to
-		s.Init(to.env, s, b.Settings, addr, b.NewLayer())
+		s.Init(to.env, s, b.Settings, addr, b.NewLayer(addr))
 		if err := to.add(s); err != nil {
 			s.EOF(err)
 		}

@@ -5,7 +5,6 @@ package loop
 import (
 	"errors"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -64,7 +63,7 @@ type event struct {
 	b    []byte
 	err  error
 	bind *Bound
-	c    *net.TCPConn
+	c    transport.Stream
 	peer netip.AddrPort
 	kind eventKind
 }
@@ -72,7 +71,7 @@ type event struct {
 // sock is one connection with its two goroutines.
 type sock struct {
 	conn.Conn
-	c      *net.TCPConn
+	c      transport.Stream
 	taken  chan struct{} // the loop is done with the reader's buffer
 	closed bool          // owned by the loop
 	paused bool
@@ -266,12 +265,14 @@ func (l *Loop) event(e *event) {
 }
 
 func (l *Loop) accepted(e *event) {
-	addr := transport.FormatAddr(e.peer)
+	addr := e.bind.Peer(e.peer)
 	if !l.engine.admit(e.bind, addr) {
 		_ = e.c.Close()
 		return
 	}
-	l.engine.hub.Log.NewConnection(addr, e.bind.Settings.Port)
+	if e.bind.Announced() {
+		l.engine.hub.Log.NewConnection(addr, e.bind.Settings.Port)
+	}
 	to := l.engine.pick()
 	to.count.Add(1)
 	s := &sock{c: e.c, taken: make(chan struct{}, 1)}
@@ -280,7 +281,7 @@ func (l *Loop) accepted(e *event) {
 	b := e.bind
 	start := func() {
 		to.socks[s] = struct{}{}
-		s.Init(to.env, s, b.Settings, addr, b.NewLayer())
+		s.Init(to.env, s, b.Settings, addr, b.NewLayer(addr))
 		to.engine.wg.Add(2)
 		go s.reader()
 		go s.writer()

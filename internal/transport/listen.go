@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -46,14 +48,27 @@ const MaxBacklog = 65535
 
 // ListenSpec describes one listener of the configuration.
 type ListenSpec struct {
-	Network  string   // one of the Network constants; empty means NetworkTCP
-	Address  string   // host name or address; empty means every address
-	Port     int      // 1 to 65535; 0 lets the system choose one, the same for both families
-	Protocol Protocol // what the connections speak
-	NoDelay  bool     // set_tcp_nodelay: no Nagle algorithm on accepted sockets
-	Backlog  int      // waiting connections; 0 means MaxBacklog
-	// WebSocket holds the settings of a WebSockets listener.
+	Network string // one of the Network constants; empty means NetworkTCP
+	Address string // host name or address; empty means every address
+	Port    int    // 1 to 65535; 0 lets the system choose one, the same for both families
+	Path    string // of a Unix socket, in place of Network, Address and Port
+	// Interface is the name of the network interface whose addresses are listened
+	// on (bind_interface); empty means any.
+	Interface string
+	Protocol  Protocol // what the connections speak
+	NoDelay   bool     // set_tcp_nodelay: no Nagle algorithm on accepted sockets
+	Backlog   int      // waiting connections; 0 means MaxBacklog
+	// WebSocket holds the settings of a WebSockets listener; it is not used by
+	// others.
 	WebSocket wsproto.ServerOptions
+	// NewTLS makes the TLS layer of a new connection; nil: no TLS.
+	NewTLS func() wsproto.Layer
+	// Proxy says that a PROXY header comes before everything else; its zero value
+	// says that none does.
+	Proxy ProxyOptions
+	// Inherited are sockets that a service manager has opened already; those that
+	// fit are used in place of new ones. See Activated.
+	Inherited *Inherited
 }
 
 // Log receives the lines written while listeners are opened.
@@ -65,9 +80,10 @@ type Log interface {
 // Listener is one listening socket.
 type Listener struct {
 	// immutable
-	spec   *ListenSpec
-	family string // "ipv4" or "ipv6"
-	addr   netip.AddrPort
+	spec      *ListenSpec
+	family    string // "ipv4", "ipv6" or "unix"
+	addr      netip.AddrPort
+	webSocket *atomic.Pointer[wsproto.ServerOptions] // shared by the listeners of a spec
 
 	// owned by the accepting goroutine
 	lastLine time.Time // when OutOfSockets was last true
@@ -78,20 +94,58 @@ type Listener struct {
 // one listener share it, so it also names the listener for limits and metrics.
 func (l *Listener) Spec() *ListenSpec { return l.spec }
 
-// Addr returns the bound address; its port is the real one when Port was 0.
+// Addr returns the bound address; its port is the real one when Port was 0. It is
+// the zero value for a Unix socket.
 func (l *Listener) Addr() netip.AddrPort { return l.addr }
 
-// Family returns "ipv4" or "ipv6".
+// Where returns the bound address with its port, or the path of a Unix socket.
+func (l *Listener) Where() string {
+	if l.spec.Path != "" {
+		return l.spec.Path
+	}
+	return l.addr.String()
+}
+
+// Family returns "ipv4", "ipv6" or "unix".
 func (l *Listener) Family() string { return l.family }
 
-// NewLayer returns the layer between an accepted connection and MQTT, nil when
-// the connection's bytes are MQTT as they are.
-func (l *Listener) NewLayer() wsproto.Layer {
-	if l.spec.Protocol == WebSockets {
-		return wsproto.NewServer(&l.spec.WebSocket)
+// Peer returns how the log names a peer that Accept has returned: A:P, or the
+// path of a Unix socket with a port of 0.
+func (l *Listener) Peer(peer netip.AddrPort) string {
+	if l.spec.Path != "" {
+		return l.spec.Path + ":0"
 	}
-	return nil
+	return FormatAddr(peer)
 }
+
+// Announced reports whether the log is to say that a connection came: behind a
+// proxy that is the proxy's, and the client's address comes later.
+func (l *Listener) Announced() bool { return l.spec.Proxy.Version == 0 }
+
+// PeerIsClient reports whether a peer's address is its client's own, which limits
+// by address need: behind a proxy it is the proxy's, and on a Unix socket there
+// is none.
+func (l *Listener) PeerIsClient() bool { return l.spec.Proxy.Version == 0 && l.spec.Path == "" }
+
+// NewLayer returns the layer between an accepted connection and MQTT, nil when
+// the connection's bytes are MQTT as they are. peer is what Peer said.
+func (l *Listener) NewLayer(peer string) wsproto.Layer {
+	var layer wsproto.Layer
+	if l.spec.Protocol == WebSockets {
+		layer = wsproto.NewServer(l.webSocket.Load())
+	}
+	if l.spec.NewTLS != nil {
+		layer = wsproto.Stack(l.spec.NewTLS(), layer)
+	}
+	if l.spec.Proxy.Version != 0 {
+		layer = newProxy(&l.spec.Proxy, peer, layer)
+	}
+	return layer
+}
+
+// SetWebSocket replaces the WebSocket settings for new connections, of all the
+// listeners that were opened together. Any goroutine.
+func (l *Listener) SetWebSocket(o wsproto.ServerOptions) { l.webSocket.Store(&o) }
 
 // Errors of Accept.
 var (
@@ -128,8 +182,8 @@ func (l *Listener) OutOfSockets(now time.Time) bool {
 
 // ListenError says which socket could not be opened.
 type ListenError struct {
-	Family  string // "ipv4" or "ipv6"; empty when the address could not be resolved
-	Address string // as configured
+	Family  string // "ipv4", "ipv6" or "unix"; empty when the address could not be resolved
+	Address string // as configured, a path for a Unix socket
 	Port    int
 	Op      string // the system call or step that failed
 	Err     error
@@ -141,9 +195,13 @@ func (e *ListenError) Error() string {
 	if e.Family != "" {
 		b.WriteString(e.Family + " ")
 	}
-	fmt.Fprintf(&b, "port %d", e.Port)
-	if e.Address != "" {
-		fmt.Fprintf(&b, " address %s", e.Address)
+	switch {
+	case e.Family == familyUnix:
+		b.WriteString("socket " + e.Address)
+	case e.Address != "":
+		fmt.Fprintf(&b, "port %d address %s", e.Port, e.Address)
+	default:
+		fmt.Fprintf(&b, "port %d", e.Port)
 	}
 	fmt.Fprintf(&b, ": %s: %v", e.Op, e.Err)
 	return b.String()
@@ -178,12 +236,21 @@ func Listen(ctx context.Context, spec ListenSpec, log Log) ([]*Listener, error) 
 	if spec.Backlog <= 0 || spec.Backlog > MaxBacklog {
 		spec.Backlog = MaxBacklog
 	}
+	ws := new(atomic.Pointer[wsproto.ServerOptions])
+	ws.Store(&spec.WebSocket)
+	mine := spec.Inherited.take(&spec)
+	if len(mine) > 0 {
+		return adoptAll(&spec, mine, ws, log)
+	}
+	if spec.Path != "" {
+		return listenUnix(&spec, ws, log)
+	}
 	addrs, err := resolve(ctx, &spec)
 	if err != nil {
 		return nil, &ListenError{Address: spec.Address, Port: spec.Port, Op: "look up address", Err: err}
 	}
 	for attempt := 1; ; attempt++ {
-		ls, err := listenAll(&spec, addrs, log)
+		ls, err := listenAll(&spec, addrs, ws, log)
 		if err == nil || spec.Port != 0 || attempt == portAttempts || !errors.Is(err, syscall.EADDRINUSE) {
 			return ls, err
 		}
@@ -191,12 +258,10 @@ func Listen(ctx context.Context, spec ListenSpec, log Log) ([]*Listener, error) 
 }
 
 // listenAll opens one socket for each of addrs.
-func listenAll(spec *ListenSpec, addrs []netip.Addr, log Log) (ls []*Listener, err error) {
+func listenAll(spec *ListenSpec, addrs []netip.Addr, ws *atomic.Pointer[wsproto.ServerOptions], log Log) (ls []*Listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range ls {
-				l.Close() //nolint:errcheck // the first error is the one to tell
-			}
+			closeAll(ls)
 			ls = nil
 		}
 	}()
@@ -205,7 +270,7 @@ func listenAll(spec *ListenSpec, addrs []netip.Addr, log Log) (ls []*Listener, e
 	for _, a := range addrs {
 		family := familyOf(a)
 		log.Info("Opening %s listen socket on port %d.", family, port)
-		l := &Listener{spec: spec, family: family}
+		l := &Listener{spec: spec, family: family, webSocket: ws}
 		op, e := l.open(netip.AddrPortFrom(a, uint16(port)))
 		if e == nil {
 			ls = append(ls, l)
@@ -225,6 +290,60 @@ func listenAll(spec *ListenSpec, addrs []netip.Addr, log Log) (ls []*Listener, e
 		return ls, missing
 	}
 	return ls, nil
+}
+
+func closeAll(ls []*Listener) {
+	for _, l := range ls {
+		l.Close() //nolint:errcheck // the first error is the one to tell
+	}
+}
+
+const familyUnix = "unix"
+
+// listenUnix opens the Unix socket of spec. What an earlier broker has left under
+// its path goes, but only a socket that nobody listens on.
+func listenUnix(spec *ListenSpec, ws *atomic.Pointer[wsproto.ServerOptions], log Log) ([]*Listener, error) {
+	log.Info("Opening unix listen socket on path %s.", spec.Path)
+	fail := func(op string, err error) error {
+		return &ListenError{Family: familyUnix, Address: spec.Path, Op: op, Err: err}
+	}
+	if len(spec.Path) > maxUnixPath {
+		return nil, fail("bind", fmt.Errorf("the path is longer than %d bytes", maxUnixPath))
+	}
+	if err := removeStale(spec.Path); err != nil {
+		return nil, fail("bind", err)
+	}
+	l := &Listener{spec: spec, family: familyUnix, webSocket: ws}
+	if op, err := l.openUnix(spec.Path); err != nil {
+		return nil, fail(op, err)
+	}
+	return []*Listener{l}, nil
+}
+
+// maxUnixPath is what the smallest socket address of the supported systems holds
+// with its final zero byte.
+const maxUnixPath = 103
+
+// removeStale removes a socket that nobody listens on.
+func removeStale(path string) error {
+	st, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case st.Mode().Type() != os.ModeSocket:
+		return errors.New("there is a file of this name that is no socket")
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		_ = c.Close()
+		return syscall.EADDRINUSE
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
 }
 
 // familyMissing reports whether a socket failed because this machine does not
@@ -258,6 +377,9 @@ func resolve(ctx context.Context, spec *ListenSpec) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("unknown network %q", spec.Network)
 	}
 	var all []netip.Addr
+	if spec.Interface != "" {
+		return interfaceAddrs(ctx, spec, wanted)
+	}
 	if spec.Address == "" {
 		all = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 	} else if a, err := netip.ParseAddr(strings.Trim(spec.Address, "[]")); err == nil {
@@ -275,6 +397,71 @@ func resolve(ctx context.Context, spec *ListenSpec) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("%q has no address for %s", spec.Address, spec.Network)
 	}
 	return addrs, nil
+}
+
+// interfaceAddrs returns the first address of each family that a network interface
+// has. An address of the listener line has to be among all of them.
+func interfaceAddrs(ctx context.Context, spec *ListenSpec, wanted func(netip.Addr) bool) ([]netip.Addr, error) {
+	ifi, err := findInterface(spec.Interface)
+	if err != nil {
+		return nil, err
+	}
+	list, err := ifi.Addrs()
+	if err != nil {
+		return nil, err
+	}
+	var all, first []netip.Addr
+	have := map[string]bool{}
+	for _, x := range list {
+		n, ok := x.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		a, ok := netip.AddrFromSlice(n.IP)
+		if !ok {
+			continue
+		}
+		if a = a.Unmap(); a.IsLinkLocalUnicast() && a.Is6() {
+			a = a.WithZone(ifi.Name)
+		}
+		all = append(all, a)
+		if f := familyOf(a); wanted(a) && !have[f] {
+			have[f] = true
+			first = append(first, a)
+		}
+	}
+	if spec.Address != "" {
+		plain := *spec
+		plain.Interface = ""
+		named, err := resolve(ctx, &plain)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range named {
+			if !slices.ContainsFunc(all, func(b netip.Addr) bool { return a.WithZone("") == b.WithZone("") }) {
+				return nil, fmt.Errorf("the address %s is none of the interface %s", a, spec.Interface)
+			}
+		}
+		return named, nil
+	}
+	if len(first) == 0 {
+		return nil, fmt.Errorf("the interface %s has no address to listen on", spec.Interface)
+	}
+	return first, nil
+}
+
+// findInterface finds an interface by name, whatever the case of its letters.
+func findInterface(name string) (*net.Interface, error) {
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if strings.EqualFold(list[i].Name, name) {
+			return &list[i], nil
+		}
+	}
+	return nil, fmt.Errorf("there is no network interface %s", name)
 }
 
 // FormatAddr returns address and port as the log shows them: with a colon

@@ -20,6 +20,7 @@ type socket struct {
 	// otherwise keep the listener readable for ever. -1 when it could not be
 	// had.
 	reserve int
+	remove  string // the path of a Unix socket that was made here
 }
 
 // FD returns the listening descriptor, non-blocking, to be polled for reading.
@@ -70,6 +71,38 @@ func (l *Listener) open(a netip.AddrPort) (op string, err error) {
 	return "", nil
 }
 
+// openUnix is open for a path.
+func (l *Listener) openUnix(path string) (op string, err error) {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "socket", err
+	}
+	if err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		syscall.Close(fd) //nolint:errcheck // the first error is the one to tell
+		return "bind", err
+	}
+	if err = syscall.Listen(fd, l.spec.Backlog); err != nil {
+		syscall.Close(fd) //nolint:errcheck // the first error is the one to tell
+		return "listen", err
+	}
+	l.fd, l.reserve, l.remove = fd, openReserve(), path
+	return "", nil
+}
+
+// adopt takes over a socket that somebody else has opened.
+func (l *Listener) adopt(fd int) error {
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		return err
+	}
+	if l.spec.NoDelay && l.spec.Path == "" {
+		if err := syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1); err != nil {
+			return err
+		}
+	}
+	l.fd, l.reserve = fd, openReserve()
+	return nil
+}
+
 // Close closes the listening socket. Call it from the accepting goroutine, or
 // when that has ended.
 func (l *Listener) Close() error {
@@ -81,6 +114,9 @@ func (l *Listener) Close() error {
 		syscall.Close(l.reserve) //nolint:errcheck // /dev/null
 	}
 	l.fd, l.reserve = -1, -1
+	if l.remove != "" {
+		_ = os.Remove(l.remove)
+	}
 	return os.NewSyscallError("close", err)
 }
 

@@ -197,3 +197,12 @@ func exhaust() error {
 	}
 	return nil
 }
+
+func acceptUnix(t *testing.T, l *Listener) {
+	t.Helper()
+	fd, _, err := tryAccept(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Close(fd)
+}

@@ -7,13 +7,14 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 )
 
 // socket is the system's side of a Listener.
 type socket struct {
-	ln   *net.TCPListener
+	ln   net.Listener
 	done chan struct{} // closed by Close, ends the pause of Accept
 }
 
@@ -34,10 +35,44 @@ func (l *Listener) open(a netip.AddrPort) (op string, err error) {
 		}
 		return "listen", err
 	}
-	l.ln = ln.(*net.TCPListener)
+	l.ln = ln
 	l.addr = l.ln.Addr().(*net.TCPAddr).AddrPort()
 	l.done = make(chan struct{})
 	return "", nil
+}
+
+// openUnix is open for a path. Package net removes the path with the socket.
+func (l *Listener) openUnix(path string) (op string, err error) {
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return "listen", err
+	}
+	l.ln, l.done = ln, make(chan struct{})
+	return "", nil
+}
+
+// adopt takes over a socket that somebody else has opened.
+func (l *Listener) adopt(fd int) error {
+	f := os.NewFile(uintptr(fd), "inherited socket")
+	ln, err := net.FileListener(f)
+	if err == nil {
+		err = f.Close()
+	}
+	if u, ok := ln.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	l.ln, l.done = ln, make(chan struct{})
+	return err
+}
+
+// Stream is an accepted connection.
+type Stream interface {
+	net.Conn
+	CloseWrite() error
 }
 
 // Close closes the listening socket and ends a waiting Accept, which then
@@ -50,18 +85,22 @@ func (l *Listener) Close() error {
 // Accept waits for a connection, which is the caller's. ErrExhausted comes
 // after a pause, so that it may be called again at once; net.ErrClosed after
 // Close; other errors are faults of the listening socket.
-func (l *Listener) Accept() (c *net.TCPConn, peer netip.AddrPort, err error) {
+func (l *Listener) Accept() (c Stream, peer netip.AddrPort, err error) {
 	for {
-		c, err = l.ln.AcceptTCP()
+		accepted, err := l.ln.Accept()
 		switch {
 		case err == nil:
+			tcp, ok := accepted.(*net.TCPConn)
+			if !ok {
+				return accepted.(*net.UnixConn), netip.AddrPort{}, nil
+			}
 			// Package net turns Nagle's algorithm off by itself.
-			if err := c.SetNoDelay(l.spec.NoDelay); err != nil {
-				c.Close() //nolint:errcheck // it is gone already
+			if err := tcp.SetNoDelay(l.spec.NoDelay); err != nil {
+				tcp.Close() //nolint:errcheck // it is gone already
 				continue
 			}
-			peer = c.RemoteAddr().(*net.TCPAddr).AddrPort()
-			return c, netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), nil
+			peer = tcp.RemoteAddr().(*net.TCPAddr).AddrPort()
+			return tcp, netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port()), nil
 		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
 			errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM):
 			pause := time.NewTimer(ExhaustedPause)

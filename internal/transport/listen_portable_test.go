@@ -13,7 +13,7 @@ import (
 
 func acceptOne(t *testing.T, l *Listener) (noDelay bool, peer netip.AddrPort) {
 	t.Helper()
-	if err := l.ln.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := l.ln.(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	c, peer, err := l.Accept()
@@ -21,7 +21,7 @@ func acceptOne(t *testing.T, l *Listener) (noDelay bool, peer netip.AddrPort) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	raw, err := c.SyscallConn()
+	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,4 +53,13 @@ func TestCloseEndsAccept(t *testing.T) {
 	if err := <-result; !errors.Is(err, net.ErrClosed) {
 		t.Fatalf("accept ended with %v", err)
 	}
+}
+
+func acceptUnix(t *testing.T, l *Listener) {
+	t.Helper()
+	c, _, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
