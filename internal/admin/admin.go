@@ -130,6 +130,15 @@ func NewCommands(b Broker) *Commands {
 	return c
 }
 
+// Add adds a command that somebody else carries out: the process, not the
+// broker. Before the commands are served.
+func (c *Commands) Add(name string, run func(ctx context.Context, args json.RawMessage) (any, error)) {
+	c.table[name] = run
+}
+
+// NoArguments refuses arguments where a command takes none.
+func NoArguments(args json.RawMessage) error { return arguments(args, new(struct{})) }
+
 // Do runs the command called name. An error it returns is an *Error.
 func (c *Commands) Do(ctx context.Context, name string, args json.RawMessage) (any, error) {
 	run := c.table[name]

@@ -38,6 +38,7 @@ var Layers = [][]Rule{
 		"github.com/alecthomas/kong", "golang.org/x/sys", "golang.org/x/term",
 		"github.com/HdrHistogram/hdrhistogram-go", "github.com/schollz/progressbar/v3", // bench, ping
 		"charm.land/bubbletea/v2", "charm.land/lipgloss/v2", // monitor
+		"github.com/coreos/go-systemd/v22/daemon", // serve
 	}}},
 	{{Path: "broker"}},
 	{{Path: "internal/admin/..."}},

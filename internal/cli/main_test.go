@@ -167,7 +167,7 @@ func TestReach(t *testing.T) {
 		{closed, "Nobody can connect to port 1883 of every address of this machine: 'allow_anonymous' is false and there is no other way to log in."},
 		{webOnly, "Clients can connect, without a user name, to port 80 of every address of this machine (WebSocket)."},
 	} {
-		if got := strings.Join(reach(tc.c), "\n"); got != tc.want {
+		if got := strings.Join(reachable(tc.c), "\n"); got != tc.want {
 			t.Errorf("got %q, want %q", got, tc.want)
 		}
 	}

@@ -8,12 +8,17 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/midgemq/midge/internal/admin"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
 )
+
+// symlinksEnv is the environment variable that lets sensitive files be symbolic
+// links.
+const symlinksEnv = "MOSQUITTO_UNSAFE_ALLOW_SYMLINKS"
 
 // closeTime bounds an orderly end: service managers allow at least 10 s.
 const closeTime = 8 * time.Second
@@ -41,8 +46,7 @@ func serve(e *Env, program string, args []string) int {
 	}
 	cfg, err := config.Load(a.Args, func(t logging.Type, text string) { early.Printf(t, "%s", text) })
 	if err != nil {
-		logLines(early, err)
-		return statusInvalid
+		return refuseConfig(early, err)
 	}
 	if a.testConfig {
 		if len(a.Files) == 0 {
@@ -63,6 +67,15 @@ func serve(e *Env, program string, args []string) int {
 	return s.run()
 }
 
+// refuseConfig logs a configuration error and gives the status it ends with.
+func refuseConfig(l *logging.Logger, err error) int {
+	logLines(l, err)
+	if c, ok := errors.AsType[*config.Error](err); ok && c.Plugin {
+		return statusPlugin
+	}
+	return statusInvalid
+}
+
 // logLines logs a configuration error, which may have several lines.
 func logLines(l *logging.Logger, err error) {
 	if c, ok := errors.AsType[*config.Error](err); ok {
@@ -78,14 +91,17 @@ func logLines(l *logging.Logger, err error) {
 type service struct {
 	env   *Env
 	args  *serveArgs
-	cfg   *config.Config
 	early *logging.Logger // before the configured log is open
+
+	mu  sync.Mutex // one reload at a time; guards cfg once the broker runs
+	cfg *config.Config
 
 	controlPath string // asked for before the user changes, who may have another default
 
 	log     *logging.Logger
 	broker  Server
 	control *admin.Server
+	notify  *notifier
 	pidFile string
 }
 
@@ -97,8 +113,10 @@ func (s *service) run() int {
 	watchSignals(signals)
 	defer signal.Stop(signals)
 
-	if status := s.dropPrivileges(); status != exitOK {
-		return status
+	for _, step := range []func() int{s.dropPrivileges, s.setUmask} {
+		if status := step(); status != exitOK {
+			return status
+		}
 	}
 	if status := s.writePID(); status != exitOK {
 		return status
@@ -112,8 +130,15 @@ func (s *service) run() int {
 		return status
 	}
 	s.sayRunning()
-	s.handle(signals)
-	return s.stop()
+	notify := startNotify(s.log)
+	defer notify.end()
+	s.notify = notify
+	status := s.handle(signals)
+	notify.stopping()
+	if end := s.stop(); status == exitOK {
+		status = end
+	}
+	return status
 }
 
 // openLog puts the configured log in force. A destination that cannot be opened
@@ -137,10 +162,18 @@ func (s *service) sayStarting() {
 	} else {
 		l.Info("Using default config.")
 	}
-	for _, feature := range []string{"Bridge", "Persistence", "TLS", "TLS-PSK"} {
-		l.Info("%s support NOT available.", feature)
+	for _, f := range []struct{ name, not string }{
+		{"Bridge", "NOT "}, {"Persistence", ""}, {"TLS", ""}, {"TLS-PSK", "NOT "}, {"Websockets", ""},
+	} {
+		l.Info("%s support %savailable.", f.name, f.not)
 	}
-	l.Info("Websockets support available.")
+	if s.cfg.TLSKeyLog != "" {
+		l.Notice("TLS key logging is on: whoever reads %s can decrypt all TLS connections.", s.cfg.TLSKeyLog)
+		l.Notice("It is meant for debugging and must not stay on.")
+	}
+	if _, on := os.LookupEnv(symlinksEnv); on {
+		l.Notice("%s is set: sensitive files may be symbolic links.", symlinksEnv)
+	}
 	if s.cfg.LocalOnly {
 		l.Warning("Starting in local only mode. Connections will only be possible from clients running on this machine.")
 		l.Warning("Create a configuration file which defines a listener to allow remote access.")
@@ -179,7 +212,9 @@ func (s *service) openControl() error {
 	if path == "" {
 		path = s.controlPath
 	}
-	c, err := admin.Listen(path, admin.NewCommands(s.broker.Admin()))
+	commands := admin.NewCommands(s.broker.Admin())
+	s.addCommands(commands)
+	c, err := admin.Listen(path, commands)
 	if err != nil {
 		if s.cfg.ControlSocket != "" {
 			return err
@@ -198,13 +233,13 @@ func (s *service) openControl() error {
 
 func (s *service) sayRunning() {
 	s.log.Info("mosquitto version %s running", MosquittoVersion(s.env.Version))
-	for _, line := range reach(s.cfg) {
+	for _, line := range reachable(s.cfg) {
 		s.log.Info("%s", line)
 	}
 }
 
-// reach says who can connect, and how to try it.
-func reach(c *config.Config) []string {
+// reachable says who can connect, and how to try it.
+func reachable(c *config.Config) []string {
 	who := "Clients on this machine can connect"
 	if !c.LocalOnly {
 		who = "Clients can connect"
@@ -290,34 +325,5 @@ func (s *service) removePID() {
 	}
 	if err := os.Remove(s.pidFile); err != nil {
 		s.log.Warning("Warning: Unable to remove pid file: %v.", err)
-	}
-}
-
-// reload reads the configuration again and puts in force what can be. An error
-// changes nothing; every change that has to wait for a restart is named.
-func (s *service) reload() {
-	s.log.Info("Reloading config.")
-	report := func(t logging.Type, text string) { s.log.Printf(t, "%s", text) }
-	now, err := config.Load(s.args.Args, report)
-	if err != nil {
-		logLines(s.log, err)
-		s.log.Error("Error: The configuration was not reloaded, the one before stays in force.")
-		return
-	}
-	for _, c := range config.Diff(s.cfg, now) {
-		if c.Reload {
-			continue
-		}
-		where := ""
-		if c.Listener != "" {
-			where = " of listener " + c.Listener
-		}
-		s.log.Warning("Warning: The change of '%s'%s from '%s' to '%s' needs a restart.", c.Option, where, c.From, c.To)
-	}
-	s.cfg.CopyReloadable(now)
-	o := s.cfg.Logging()
-	o.Stdout, o.Stderr = s.env.Stdout, s.env.Stderr
-	if err := s.log.Reconfigure(o); err != nil {
-		s.log.Error("Error: %v.", err)
 	}
 }

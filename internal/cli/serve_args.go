@@ -12,6 +12,7 @@ import (
 const (
 	statusListen  = 1  // no listener could be opened
 	statusInvalid = 3  // arguments or configuration
+	statusPlugin  = 13 // a plugin that cannot be had
 	statusSystem  = 14 // the system refused: process id file, change of user
 )
 
@@ -23,6 +24,7 @@ type serveArgs struct {
 	config.Args
 	daemon     bool
 	testConfig bool
+	strict     bool // end when a reload finds an error
 	help       bool
 	version    bool
 }
@@ -79,8 +81,15 @@ func parseServe(args []string) (*serveArgs, *argError) {
 			a.Verbose = true
 		case "--test-config":
 			a.testConfig = true
+		case "--strict-reload":
+			a.strict = true
 		case "--tls-keylog":
-			return nil, &argError{text: "Error: TLS support not available so --tls-keylog is not available.", bare: true}
+			file, err := value("tls keylog file")
+			if err != nil {
+				err.text = "Error: --tls-keylog argument given, but no file specified."
+				return nil, err
+			}
+			a.TLSKeyLog = file
 		default:
 			return nil, &argError{text: "Error: Unknown option '" + name + "'.", bare: true}
 		}
@@ -110,7 +119,7 @@ func serveUsage(w io.Writer, program, version string) {
 %[1]s is an MQTT v5.0/v3.1.1/v3.1 broker.
 
 Usage: %[1]s [-c config_file] [-d] [-h] [-p port] [-q] [-v]
-       [--test-config] [--version]
+       [--strict-reload] [--test-config] [--tls-keylog file] [--version]
 
  -c : read this configuration file, in the format of mosquitto.conf.
  -d : go on in the background.
@@ -119,7 +128,9 @@ Usage: %[1]s [-c config_file] [-d] [-h] [-p port] [-q] [-v]
       effect when the configuration file says where to listen.
  -q : log nothing, whatever the configuration file says.
  -v : log everything, whatever the configuration file says.
+ --strict-reload : end with status 3 when a reload finds an error.
  --test-config : check the configuration file and end.
+ --tls-keylog : add the secrets of TLS connections to this file, for debugging.
  --version : show the version and end.
 
 Without a configuration file the broker serves clients on this machine, on port

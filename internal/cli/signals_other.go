@@ -9,4 +9,7 @@ import (
 
 func watchSignals(c chan os.Signal) { signal.Notify(c, os.Interrupt) }
 
-func (s *service) handle(signals <-chan os.Signal) { <-signals }
+func (s *service) handle(signals <-chan os.Signal) int {
+	<-signals
+	return exitOK
+}

@@ -15,20 +15,24 @@ func watchSignals(c chan os.Signal) {
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 }
 
-// handle acts on signals until one ends the process. A second one during the
-// end is left to the system, which then ends it at once.
-func (s *service) handle(signals <-chan os.Signal) {
+// handle acts on signals until one ends the process, and returns the status
+// to end with. A second one during the end is left to the system, which then
+// ends it at once.
+func (s *service) handle(signals <-chan os.Signal) int {
 	for sig := range signals {
 		switch sig {
 		case syscall.SIGHUP:
-			s.reload()
+			if err := s.reload(); err != nil && s.args.strict {
+				return statusInvalid
+			}
 		case syscall.SIGUSR1:
-			s.log.Info("Signal USR1: there is nothing to save, persistence is off.")
+			s.save()
 		case syscall.SIGUSR2:
-			s.log.Info("Signal USR2: this version does not print subscriptions; 'midge clients' counts them.")
+			s.dump()
 		default:
 			signal.Reset(syscall.SIGINT, syscall.SIGTERM)
-			return
+			return exitOK
 		}
 	}
+	return exitOK
 }

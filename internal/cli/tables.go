@@ -109,6 +109,7 @@ var serveTable = flagtable.Command{
 		},
 		{Names: []string{"-q", "--quiet"}, Help: "log nothing, whatever the configuration file says"},
 		{Names: []string{"-v", "--verbose"}, Help: "log everything, whatever the configuration file says"},
+		{Names: []string{"--strict-reload"}, Help: "end with status 3 when a reload finds an error"},
 		{Names: []string{"--test-config"}, Help: "check the configuration file and end"},
 		{Names: []string{"--tls-keylog"}, Arg: "FILE", Help: "write the secrets of TLS connections to a file, for looking into a capture", Offer: flagtable.Files},
 		{Names: []string{"--version"}, Help: "show the version and end"},
@@ -117,6 +118,7 @@ var serveTable = flagtable.Command{
 		{Name: "0", Text: "ended by a signal, or the configuration file is good"},
 		{Name: "1", Text: "no listener could be opened; certificate or key cannot be used"},
 		{Name: "3", Text: "wrong argument or configuration"},
+		{Name: "13", Text: "the configuration names a plugin that is not built in"},
 		{Name: "14", Text: "the system refused: process id file, change of user"},
 	},
 }

@@ -13,3 +13,6 @@ func userName() string {
 
 // dropPrivileges has nothing to do: the option `user` is for Unix.
 func (s *service) dropPrivileges() int { return exitOK }
+
+// setUmask has nothing to do: there is none.
+func (s *service) setUmask() int { return exitOK }

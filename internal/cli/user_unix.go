@@ -22,11 +22,23 @@ func userName() string {
 	return "user id: " + id
 }
 
-// dropPrivileges becomes the user of the option `user` when root started the
-// process, and does nothing otherwise. It returns the exit status.
+// Environment variables that concern the process.
+const (
+	uidEnv   = "PUID"
+	gidEnv   = "PGID"
+	umaskEnv = "UMASK_SET"
+	snapEnv  = "SNAP_NAME"
+)
+
+// dropPrivileges becomes the user of the option `user`, or that of PUID and
+// PGID, when root started the process, and does nothing otherwise. It returns
+// the exit status.
 func (s *service) dropPrivileges() int {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || os.Getenv(snapEnv) == "mosquitto" {
 		return exitOK
+	}
+	if os.Getenv(uidEnv) != "" || os.Getenv(gidEnv) != "" {
+		return s.becomeIDs()
 	}
 	name := s.cfg.User
 	if name == "root" {
@@ -50,6 +62,58 @@ func (s *service) dropPrivileges() int {
 		s.early.Error("Error: Unable to drop privileges to '%s': %v.", u.Username, err)
 		return statusSystem
 	}
+	return exitOK
+}
+
+// becomeIDs becomes the numbers of PUID and PGID, the group first. 0 and an
+// absent variable leave that id as it is; supplementary groups stay.
+func (s *service) becomeIDs() int {
+	ids := [2]int{}
+	for i, name := range []string{gidEnv, uidEnv} {
+		text := os.Getenv(name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(text, 10, 31)
+		if err != nil {
+			s.early.Error("Error: Invalid %s value '%s'.", name, text)
+			return statusInvalid
+		}
+		ids[i] = int(n)
+	}
+	gid, uid := ids[0], ids[1]
+	s.runtimeDir(uid, gid)
+	if gid != 0 {
+		if err := syscall.Setgid(gid); err != nil {
+			s.early.Error("Error: Unable to set the group to %d: %v.", gid, err)
+			return statusSystem
+		}
+	}
+	if uid != 0 {
+		if err := syscall.Setuid(uid); err != nil {
+			s.early.Error("Error: Unable to set the user to %d: %v.", uid, err)
+			return statusSystem
+		}
+	}
+	if os.Geteuid() == 0 {
+		s.early.Warning("Warning: Mosquitto should not be run as root/administrator.")
+	}
+	return exitOK
+}
+
+// setUmask puts UMASK_SET in force. Files that hold secrets are for their owner
+// alone with every umask.
+func (s *service) setUmask() int {
+	text, ok := os.LookupEnv(umaskEnv)
+	if !ok {
+		return exitOK
+	}
+	mask, err := strconv.ParseUint(text, 8, 16)
+	if err != nil || mask > 0o777 {
+		s.early.Error("Error: Invalid %s value '%s'.", umaskEnv, text)
+		return statusInvalid
+	}
+	syscall.Umask(int(mask))
 	return exitOK
 }
 

@@ -13,17 +13,16 @@
 package config
 
 import (
-	"slices"
-
 	"github.com/midgemq/midge/internal/logging"
 )
 
 // Args is what the command line contributes.
 type Args struct {
-	Files   []string // -c, in order; options of a later file overwrite
-	Ports   []int    // -p, only used when no file says where to listen
-	Verbose bool     // -v: every log type, whatever the files say
-	Quiet   bool     // -q: no log type at all; wins over Verbose
+	Files     []string // -c, in order; options of a later file overwrite
+	Ports     []int    // -p, only used when no file says where to listen
+	Verbose   bool     // -v: every log type, whatever the files say
+	Quiet     bool     // -q: no log type at all; wins over Verbose
+	TLSKeyLog string   // --tls-keylog: file for the secrets of TLS sessions
 }
 
 // Reporter receives warnings and notices about a configuration that is valid.
@@ -47,13 +46,16 @@ func Load(a Args, report Reporter) (*Config, error) {
 			return nil, err
 		}
 	}
-	p.finish(a)
+	if err := p.finish(a); err != nil {
+		return nil, err
+	}
 	return p.c, nil
 }
 
 // finish applies what can only be known when everything is read.
-func (p *parser) finish(a Args) {
+func (p *parser) finish(a Args) error {
 	c := p.c
+	c.TLSKeyLog = a.TLSKeyLog
 	switch {
 	case a.Quiet:
 		c.LogTypes = logging.None
@@ -64,24 +66,79 @@ func (p *parser) finish(a Args) {
 	if c.LocalOnly {
 		p.localOnly(a.Ports)
 	} else if len(a.Ports) > 0 {
-		p.report(logging.Warning, "Warning: The -p argument has no effect because the configuration file defines a listener.")
-	}
-	if !p.given["allow_anonymous"] {
-		c.AllowAnonymous = c.LocalOnly
+		p.warning("Warning: The -p argument has no effect because the configuration file defines a listener.")
 	}
 	for _, l := range c.Listeners {
-		l.AllowAnonymous = c.AllowAnonymous
+		if err := l.check(); err != nil {
+			return err
+		}
+	}
+	p.settleSecurity()
+	if err := p.finishPlugins(); err != nil {
+		return err
+	}
+	return p.finishBridges()
+}
+
+// settleSecurity gives every listener the security options that are in force
+// for it.
+func (p *parser) settleSecurity() {
+	c := p.c
+	allowed := func(own *bool) bool { return own != nil && *own || own == nil && c.LocalOnly }
+	c.AllowAnonymous = allowed(c.Security.anonymous)
+	if c.Security.AutoIDPrefix == "" {
+		c.Security.AutoIDPrefix = defaultAutoID
+	}
+	for _, l := range c.Listeners {
+		if c.PerListenerSettings && !c.LocalOnly {
+			l.AllowAnonymous = allowed(l.Security.anonymous)
+		} else {
+			l.Security, l.AllowAnonymous = c.Security, c.AllowAnonymous
+		}
+		if l.AnonymousOwn != nil {
+			l.AllowAnonymous = *l.AnonymousOwn
+		}
+		if l.autoIDPrefix != "" {
+			l.Security.AutoIDPrefix = l.autoIDPrefix
+		}
+		if l.Security.AutoIDPrefix == "" {
+			l.Security.AutoIDPrefix = defaultAutoID
+		}
 	}
 }
 
-// defaultPort is the port of MQTT without TLS.
-const defaultPort = 1883
+// check makes the checks that need the whole section.
+func (l *Listener) check() error {
+	t := &l.TLS
+	wrong := ""
+	switch {
+	case (t.CertFile == "") != (t.KeyFile == ""):
+		wrong = "Error: Both certfile and keyfile must be provided to enable a TLS listener."
+	case t.CertFile == "" && (t.CAFile != "" || t.CAPath != ""):
+		wrong = "Error: cafile and capath need certfile and keyfile to enable a TLS listener."
+	case l.ProxyProtocol == 2 && (t.CertFile != "" || l.UseSubjectAsUsername):
+		wrong = "Error: enable_proxy_protocol 2 cannot be combined with certfile, keyfile or use_subject_as_username."
+	case l.Path != "" && l.Protocol == HTTPAPI:
+		wrong = "Error: A listener with protocol http_api needs a port, not a Unix socket."
+	}
+	if wrong != "" {
+		return at(l.File, l.Line, "%s", wrong)
+	}
+	return nil
+}
+
+const (
+	// defaultPort is the port of MQTT without TLS.
+	defaultPort = 1883
+	// defaultAutoID stands in front of generated client ids.
+	defaultAutoID = "auto-"
+)
 
 // localOnly replaces the listeners by the loopback addresses. What options
 // outside any section said about the implicit listener is lost in this mode.
 func (p *parser) localOnly(ports []int) {
 	for _, l := range p.c.Listeners {
-		p.report(logging.Warning, "Warning: The options for the default listener, from "+l.File+" on, have no effect because no 'listener' is defined.")
+		p.warning("%s", "Warning: The options for the default listener, from "+l.File+" on, have no effect because no 'listener' is defined.")
 	}
 	p.c.Listeners = nil
 	if len(ports) == 0 {
@@ -95,66 +152,3 @@ func (p *parser) localOnly(ports []int) {
 		}
 	}
 }
-
-// CopyReloadable takes over from new the options that take effect without a
-// restart.
-func (c *Config) CopyReloadable(new *Config) {
-	g, n := &c.Global, &new.Global
-	g.ConnectionMessages = n.ConnectionMessages
-	g.LogTypes, g.LogDest, g.LogFile, g.LogFacility = n.LogTypes, n.LogDest, n.LogFile, n.LogFacility
-	g.LogTimestamp, g.LogTimestampFormat = n.LogTimestamp, n.LogTimestampFormat
-}
-
-// Change is one option whose value differs between two configurations.
-type Change struct {
-	Option   string
-	Listener string // which listener, empty for a global option
-	From, To string
-	Reload   bool // takes effect without a restart
-}
-
-// Diff lists what changed from old to new, in the order of the table.
-// Listeners are matched by port and address; one that only one side has
-// appears as a change of the option listener.
-func Diff(old, new *Config) []Change {
-	var out []Change
-	for i := range options {
-		o := &options[i]
-		if o.field == nil || o.listenerScope() {
-			continue
-		}
-		if from, to := o.field.format(&old.Global, nil), o.field.format(&new.Global, nil); from != to {
-			out = append(out, Change{Option: o.Name, From: from, To: to, Reload: o.Reload})
-		}
-	}
-	for _, was := range old.Listeners {
-		i := slices.IndexFunc(new.Listeners, was.same)
-		if i < 0 {
-			out = append(out, Change{Option: "listener", From: was.Name()})
-			continue
-		}
-		out = append(out, was.diff(new, new.Listeners[i])...)
-	}
-	for _, is := range new.Listeners {
-		if !slices.ContainsFunc(old.Listeners, is.same) {
-			out = append(out, Change{Option: "listener", To: is.Name()})
-		}
-	}
-	return out
-}
-
-func (l *Listener) diff(c *Config, is *Listener) []Change {
-	var out []Change
-	for i := range options {
-		o := &options[i]
-		if o.field == nil || !o.listenerScope() {
-			continue
-		}
-		if from, to := o.field.format(&c.Global, l), o.field.format(&c.Global, is); from != to {
-			out = append(out, Change{Option: o.Name, Listener: l.Name(), From: from, To: to, Reload: o.Reload})
-		}
-	}
-	return out
-}
-
-func (l *Listener) same(m *Listener) bool { return l.Port == m.Port && l.Address == m.Address }

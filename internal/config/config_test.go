@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/midgemq/midge/internal/logging"
 )
@@ -38,246 +37,34 @@ func mustLoad(t *testing.T, text string) *Config {
 	return c
 }
 
-// optionCase is one row of the table test. Text stands for a whole file; %s
-// in get's result is never used.
-type optionCase struct {
-	option string
-	get    func(*Config) any
-	def    any            // value in a file with only a listener line
-	good   map[string]any // value text -> value
-	bad    map[string]string
-	prefix string // lines before the option
-}
-
-func global[T any](f func(*Global) T) func(*Config) any {
-	return func(c *Config) any { return f(&c.Global) }
-}
-
-func first[T any](f func(*Listener) T) func(*Config) any {
-	return func(c *Config) any { return f(c.Listeners[0]) }
-}
-
-const listenerFirst = "listener 1884\n"
-
-func boolCase(name string, def bool, get func(*Config) any) optionCase {
-	return optionCase{
-		option: name, get: get, def: def,
-		good: map[string]any{"true": true, "1": true, "false": false, "0": false, "  true  # comment": true},
-		bad: map[string]string{
-			"":     "Error: Empty '" + name + "' value in configuration.",
-			"  ":   "Error: Empty '" + name + "' value in configuration.",
-			"yes":  "Error: Invalid '" + name + "' value (yes).",
-			"True": "Error: Invalid '" + name + "' value (True).",
-		},
-	}
-}
-
-// intCase adds to the rows that every number shares.
-func intCase(name string, def int, get func(*Config) any, good map[string]any, bad map[string]string) optionCase {
-	c := optionCase{option: name, get: get, def: def, good: good, bad: map[string]string{
-		"":                     "Error: Empty '" + name + "' value in configuration.",
-		"x":                    "Error: '" + name + "' value not a number.",
-		"12a":                  "Error: '" + name + "' value not a number.",
-		"1_0":                  "Error: '" + name + "' value not a number.",
-		"--1":                  "Error: '" + name + "' value not a number.",
-		"0x":                   "Error: '" + name + "' value not a number.",
-		"089":                  "Error: '" + name + "' value not a number.",
-		"-":                    "Error: '" + name + "' value not a number.",
-		"2147483648":           "Error: '" + name + "' value out of range.",
-		"-2147483649":          "Error: '" + name + "' value out of range.",
-		"99999999999999999999": "Error: '" + name + "' value out of range.",
-	}}
-	for k, v := range bad {
-		c.bad[k] = v
-	}
-	return c
-}
-
-func cases() []optionCase {
-	const day = 24 * time.Hour
-	return []optionCase{
-		{
-			option: "accept_protocol_versions", prefix: listenerFirst, def: AllVersions,
-			get:  first(func(l *Listener) VersionSet { return l.Versions }),
-			good: map[string]any{"5": VersionSet(1 << 5), "3, 4": VersionSet(1<<3 | 1<<4), "3,4\t5": AllVersions},
-			bad: map[string]string{
-				"":    "Error: Empty 'accept_protocol_versions' value in configuration.",
-				",":   "Error: Empty 'accept_protocol_versions' value in configuration.",
-				"6":   "Error: Invalid 'accept_protocol_versions' value (6).",
-				"4,x": "Error: Invalid 'accept_protocol_versions' value (x).",
-			},
-		},
-		boolCase("allow_anonymous", false, global(func(g *Global) bool { return g.AllowAnonymous })),
-		boolCase("allow_duplicate_messages", true, global(func(g *Global) bool { return g.AllowDuplicateMessages })),
-		{
-			option: "bind_address", get: first(func(l *Listener) string { return l.Address }), def: "",
-			good: map[string]any{"127.0.0.1": "127.0.0.1", "  host name  ": "host name"},
-			bad:  map[string]string{"": "Error: Empty 'bind_address' value in configuration.", "a\x01": "Error: Malformed UTF-8 in configuration."},
-		},
-		boolCase("connection_messages", true, global(func(g *Global) bool { return g.ConnectionMessages })),
-		{
-			option: "control_socket", get: global(func(g *Global) string { return g.ControlSocket }), def: "",
-			good: map[string]any{"/run/m.sock": "/run/m.sock", "none": "none"},
-			bad:  map[string]string{"": "Error: Empty 'control_socket' value in configuration."},
-		},
-		intCase("global_max_connections", 0, global(func(g *Global) int { return g.GlobalMaxConnections }),
-			map[string]any{"7": 7, "0": 0, "-1": 0}, nil),
-		intCase("log_facility", 0, global(func(g *Global) int { return g.LogFacility }),
-			map[string]any{"0": 1, "7": 8}, map[string]string{"8": "Error: Invalid 'log_facility' value (8).", "-1": "Error: Invalid 'log_facility' value (-1)."}),
-		{
-			option: "log_dest", get: global(func(g *Global) string { return g.LogDest.String() + "|" + g.LogFile }), def: "stderr|",
-			good: map[string]any{
-				"stdout":                                    "stdout|",
-				"stdout\nlog_dest syslog":                   "syslog stdout|",
-				"stdout\nlog_dest none":                     "none|",
-				"none\nlog_dest topic":                      "topic|",
-				"file  /var/log/m 1.log ":                   "file|/var/log/m 1.log ",
-				"stderr\nlog_dest file /x\nlog_dest stderr": "stderr file|/x",
-			},
-			bad: map[string]string{
-				"":                        "Error: Empty 'log_dest' value in configuration.",
-				"file":                    `Error: Empty "log_dest file" value in configuration.`,
-				"file  ":                  `Error: Empty "log_dest file" value in configuration.`,
-				"file a\nlog_dest file b": `Error: Duplicate "log_dest file" value.`,
-				"paper":                   "Error: Invalid 'log_dest' value (paper).",
-				"android":                 "Error: Invalid 'log_dest' value (android).",
-				"dlt":                     "Error: The 'log_dest' value 'dlt' is not supported in this version of midge.",
-			},
-		},
-		boolCase("log_timestamp", true, global(func(g *Global) bool { return g.LogTimestamp })),
-		{
-			option: "log_timestamp_format", get: global(func(g *Global) string { return g.LogTimestampFormat }), def: "",
-			good: map[string]any{"%Y-%m-%d %H:%M": "%Y-%m-%d %H:%M"},
-			bad: map[string]string{
-				"":                            "Error: Empty 'log_timestamp_format' value in configuration.",
-				"%Y\nlog_timestamp_format %Y": "Error: Duplicate 'log_timestamp_format' value in configuration.",
-			},
-		},
-		{
-			option: "log_type", get: global(func(g *Global) string { return g.LogTypes.String() }), def: "error warning notice information",
-			good: map[string]any{
-				"error":                     "error",
-				"error\nlog_type debug":     "error debug",
-				"all":                       logging.All.String(),
-				"all\nlog_type none":        "none",
-				"none\nlog_type websockets": "websockets",
-			},
-			bad: map[string]string{"": "Error: Empty 'log_type' value in configuration.", "info": "Error: Invalid 'log_type' value (info)."},
-		},
-		intCase("loops", 0, global(func(g *Global) int { return g.Loops }),
-			map[string]any{"0": 0, "4": 4}, map[string]string{"-1": "Error: Invalid 'loops' value (-1).", "1025": "Error: Invalid 'loops' value (1025)."}),
-		intCase("max_connections", 0, first(func(l *Listener) int { return l.MaxConnections }),
-			map[string]any{"5": 5, "-3": 0}, nil),
-		intCase("max_inflight_messages", 20, global(func(g *Global) int { return g.MaxInflightMessages }),
-			map[string]any{"0x10": 16, "010": 8, "0": 0, "-5": 0, "65535": 0, "65534": 65534, "1": 1},
-			map[string]string{"65536": "Error: 'max_inflight_messages' must be <= 65535."}),
-		intCase("max_keepalive", 0, global(func(g *Global) int { return g.MaxKeepAlive }),
-			map[string]any{"65535": 65535, "0": 0, "\t30": 30},
-			map[string]string{"65536": "Error: Invalid 'max_keepalive' value (65536).", "-1": "Error: Invalid 'max_keepalive' value (-1)."}),
-		intCase("max_output_bytes", 1<<20, global(func(g *Global) int { return g.MaxOutputBytes }),
-			map[string]any{"4096": 4096}, map[string]string{"4095": "Error: 'max_output_bytes' must be >= 4096."}),
-		intCase("max_packet_size", 2000000, global(func(g *Global) int { return g.MaxPacketSize }),
-			map[string]any{"20": 20}, map[string]string{"19": "Error: 'max_packet_size' must be >= 20."}),
-		intCase("max_queued_bytes", 0, global(func(g *Global) int { return g.MaxQueuedBytes }),
-			map[string]any{"9": 9, "-9": 0}, nil),
-		intCase("max_queued_messages", 1000, global(func(g *Global) int { return g.MaxQueuedMessages }),
-			map[string]any{"9": 9, "-9": 0, "0": 0, "+9 # more": 9}, nil),
-		intCase("max_topic_alias", 10, first(func(l *Listener) int { return l.MaxTopicAlias }),
-			map[string]any{"0": 0, "65535": 65535},
-			map[string]string{"65536": "Error: Invalid 'max_topic_alias' value in configuration.", "-1": "Error: Invalid 'max_topic_alias' value in configuration."}),
-		intCase("max_topic_alias_broker", 10, first(func(l *Listener) int { return l.MaxTopicAliasBroker }),
-			map[string]any{"0": 0, "65535": 65535},
-			map[string]string{"65536": "Error: Invalid 'max_topic_alias_broker' value in configuration."}),
-		intCase("message_size_limit", 0, global(func(g *Global) int { return g.MessageSizeLimit }),
-			map[string]any{"0": 0, "268435455": 268435455},
-			map[string]string{"268435456": "Error: Invalid 'message_size_limit' value (268435456).", "-1": "Error: Invalid 'message_size_limit' value (4294967295)."}),
-		persistenceCase("persistence"),
-		{
-			option: "persistent_client_expiration", def: time.Duration(0),
-			get: global(func(g *Global) time.Duration { return g.PersistentClientExpiration }),
-			good: map[string]any{
-				"1s": time.Second, "2h": 2 * time.Hour, "3d": 3 * day, "1w": 7 * day, "1m": 30 * day, "2y": 730 * day,
-			},
-			bad: map[string]string{
-				"":      "Error: Empty 'persistent_client_expiration' value in configuration.",
-				"5":     "Error: Invalid 'persistent_client_expiration' duration in configuration.",
-				"h":     "Error: Invalid 'persistent_client_expiration' duration in configuration.",
-				"0d":    "Error: Invalid 'persistent_client_expiration' duration in configuration.",
-				"-1d":   "Error: Invalid 'persistent_client_expiration' duration in configuration.",
-				"5M":    "Error: Invalid 'persistent_client_expiration' duration in configuration.",
-				"1x2h":  "Error: Invalid 'persistent_client_expiration' duration in configuration.",
-				"9999y": "Error: Invalid 'persistent_client_expiration' duration in configuration.",
-			},
-		},
-		{
-			option: "pid_file", get: global(func(g *Global) string { return g.PIDFile }), def: "",
-			good: map[string]any{"/run/m.pid": "/run/m.pid"},
-			bad:  map[string]string{"a\npid_file b": "Error: Duplicate 'pid_file' value in configuration."},
-		},
-		intCase("port", 1884, first(func(l *Listener) int { return l.Port }),
-			map[string]any{"1": 1, "65535": 65535, "5\nport 6": 6},
-			map[string]string{"0": "Error: Invalid 'port' value (0).", "65536": "Error: Invalid 'port' value (65536).", "-1": "Error: Invalid 'port' value (-1)."}),
-		{
-			option: "protocol", get: first(func(l *Listener) Protocol { return l.Protocol }), def: MQTT, prefix: listenerFirst,
-			good: map[string]any{"mqtt": MQTT, "websockets # ws": WebSockets},
-			bad: map[string]string{
-				"":         "Error: Empty 'protocol' value in configuration.",
-				"MQTT":     "Error: Invalid 'protocol' value (MQTT).",
-				"http_api": "Error: The 'protocol' value 'http_api' is not supported in this version of midge.",
-			},
-		},
-		boolCase("retain_available", true, global(func(g *Global) bool { return g.RetainAvailable })),
-		persistenceCase("retained_persistence"),
-		boolCase("set_tcp_nodelay", false, global(func(g *Global) bool { return g.SetTCPNodelay })),
-		intCase("sys_interval", 10, global(func(g *Global) int { return g.SysInterval }),
-			map[string]any{"0": 0, "65535": 65535},
-			map[string]string{"65536": "Error: Invalid 'sys_interval' value (65536).", "-1": "Error: Invalid 'sys_interval' value (-1)."}),
-		{
-			option: "user", get: global(func(g *Global) string { return g.User }), def: "mosquitto",
-			good: map[string]any{"nobody": "nobody", "a\nuser b": "b"},
-			bad:  map[string]string{"": "Error: Empty 'user' value in configuration."},
-		},
-		{
-			option: "listener", get: first(func(l *Listener) string { return l.Name() }), def: "1884",
-			good: map[string]any{
-				"1 127.0.0.1": "1 127.0.0.1", "65535": "65535", "0x50 ::1": "80 ::1", "7 # comment": "7",
-				"8 #host": "8", "9 host  # comment": "9 host",
-			},
-			bad: map[string]string{
-				"":          "Error: Empty 'listener port' value in configuration.",
-				"x":         "Error: 'listener port' value not a number.",
-				"-1":        "Error: Invalid 'port' value (-1).",
-				"65536":     "Error: Invalid 'port' value (65536).",
-				"0":         "Error: A listener with port 0 must provide a Unix socket path.",
-				"0 /m.sock": "Error: The 'listener' option with a Unix socket path is not supported in this version of midge.",
-			},
-		},
-	}
-}
-
-func persistenceCase(name string) optionCase {
-	c := boolCase(name, false, global(func(g *Global) bool { return g.Persistence }))
-	c.good = map[string]any{"false": false, "0": false}
-	c.bad["true"] = "Error: The 'persistence true' setting is not supported in this version of midge, which keeps everything in memory. Use 'persistence false'."
-	return c
-}
-
 func TestEveryOption(t *testing.T) {
 	for _, tc := range cases() {
 		t.Run(tc.option, func(t *testing.T) {
 			o := lookup(tc.option)
-			if o == nil || !o.Supported() {
+			if o == nil || o.field == nil {
 				t.Fatal("not in the table")
 			}
-			prefix := tc.prefix
-			if o.place != anywhere && o.place != ofImplicit && o.place != opensSection {
-				prefix = listenerFirst
+			if len(tc.good) == 0 && !o.Refused() {
+				t.Error("no accepted value")
 			}
-			if got := tc.get(mustLoad(t, listenerFirst)); got != tc.def {
+			if len(tc.bad) == 0 {
+				t.Error("no rejected value")
+			}
+			prefix := tc.prefix
+			switch o.place {
+			case inListener, inOwnListener, opensImplicit:
+				if prefix == "" {
+					prefix = listenerFirst
+				}
+			case inBridge:
+				prefix = bridgeFirst
+			default:
+			}
+			if got := tc.get(tc.load(t, listenerFirst)); tc.prefix == "" && got != tc.def {
 				t.Errorf("default is %v, want %v", got, tc.def)
 			}
 			for text, want := range tc.good {
-				c, _, err := load(t, prefix+tc.option+" "+text+"\n", Args{})
+				c, err := tc.try(t, prefix+tc.option+" "+text+"\n")
 				if err != nil {
 					t.Errorf("%q: %v", text, err)
 					continue
@@ -287,7 +74,7 @@ func TestEveryOption(t *testing.T) {
 				}
 			}
 			for text, want := range tc.bad {
-				_, _, err := load(t, prefix+tc.option+" "+text+"\n", Args{})
+				_, err := tc.try(t, prefix+tc.option+" "+text+"\n")
 				line := 1 + strings.Count(prefix, "\n") + strings.Count(text, "\n")
 				want = fmt.Sprintf("%s\nError found at t.conf:%d.", want, line)
 				if err == nil || err.Error() != want {
@@ -304,14 +91,16 @@ func TestEveryOptionHasACase(t *testing.T) {
 		have = append(have, c.option)
 	}
 	for i := range options {
-		if o := &options[i]; o.Supported() && !slices.Contains(have, o.Name) {
+		o := &options[i]
+		name := strings.Replace(o.Name, "*", "file", 1)
+		if o.gone == "" && !slices.Contains(have, name) {
 			t.Errorf("option %s has no row in the table test", o.Name)
 		}
 	}
 }
 
 func TestTableIsSortedAndComplete(t *testing.T) {
-	mosquitto := len(unsupportedPrefixes)
+	mosquitto := 0
 	for i := range options {
 		o := &options[i]
 		if i > 0 && options[i-1].Name >= o.Name {
@@ -320,39 +109,16 @@ func TestTableIsSortedAndComplete(t *testing.T) {
 		if o.Meaning == "" || o.Values == "" || o.Section == "" {
 			t.Errorf("%s has no meaning, values or section", o.Name)
 		}
-		if o.Supported() == (o.gone != "") {
+		if o.field == nil && o.gone == "" {
 			t.Errorf("%s is neither supported nor gone", o.Name)
 		}
 		if !o.Own {
 			mosquitto++
 		}
 	}
-	for section, names := range unsupported {
-		for _, n := range strings.Fields(names) {
-			mosquitto++
-			if o := byName[n]; o.Supported() || o.Section != section {
-				t.Errorf("%s is listed twice", n)
-			}
-		}
-	}
 	// Mosquitto 2.1.2 knows 141 names, the two families counted as one each.
 	if mosquitto != 141 {
 		t.Errorf("the table knows %d of Mosquitto's 141 names", mosquitto)
-	}
-}
-
-func TestRefusedOptions(t *testing.T) {
-	var names []string
-	for _, list := range unsupported {
-		names = append(names, strings.Fields(list)...)
-	}
-	names = append(names, "plugin_opt_file", "auth_opt_x")
-	for _, n := range names {
-		_, _, err := load(t, "# comment\n\n"+n+" true\n", Args{})
-		want := "Error: The '" + n + "' option is not supported in this version of midge.\nError found at t.conf:3."
-		if err == nil || err.Error() != want {
-			t.Errorf("%s: %v", n, err)
-		}
 	}
 }
 
@@ -542,9 +308,9 @@ func TestDiff(t *testing.T) {
 	}
 	now := mustLoad(t, "listener 7\nmax_connections 2\nlistener 9\nlog_type debug\nsys_interval 6\n")
 	want := []Change{
-		{Option: "log_type", From: "error", To: "debug", Reload: true},
-		{Option: "sys_interval", From: "5", To: "6"},
-		{Option: "max_connections", Listener: "7", From: "1", To: "2"},
+		{Option: "log_type", From: "error", To: "debug", Effect: AtOnce},
+		{Option: "sys_interval", From: "5", To: "6", Effect: AtOnce},
+		{Option: "max_connections", Listener: "7", From: "1", To: "2", Effect: AtOnce},
 		{Option: "listener", From: "8"},
 		{Option: "listener", To: "9"},
 	}
@@ -553,24 +319,117 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func TestCopyReloadableTakesExactlyWhatTheTableSays(t *testing.T) {
-	const changed = "connection_messages false\nlog_dest file /x\nlog_facility 3\nlog_timestamp false\nlog_timestamp_format %H\nlog_type debug\n"
-	old, now := mustLoad(t, "sys_interval 5\n"), mustLoad(t, changed+"sys_interval 6\nmax_queued_messages 7\n")
-	n := 0
+func TestReloadedTakesExactlyWhatTheTableSays(t *testing.T) {
+	dir := t.TempDir()
+	const a, b = 0, 1
+	values := func(which int) string {
+		var text strings.Builder
+		text.WriteString("listener 7\nlistener 8\n")
+		for _, v := range reloadable {
+			fmt.Fprintf(&text, "%s %s\n", v[0], v[1+which])
+		}
+		for _, v := range fixed {
+			fmt.Fprintf(&text, "%s %s\n", v[0], v[1+which])
+		}
+		return strings.ReplaceAll(text.String(), "DIR", dir)
+	}
 	for i := range options {
-		if options[i].Reload {
-			n++
+		o := &options[i]
+		listed := slices.ContainsFunc(reloadable, func(v [3]string) bool { return v[0] == o.Name })
+		exempt := o.field == nil || o.Refused() || o.Section == "bridge" || o.Section == "plugin" || o.Name == "include_dir" || o.Name == "message_size_limit" || o.Name == "per_listener_settings"
+		if o.Reload != Restart && !exempt && !listed {
+			t.Errorf("%s can be reloaded and is not in the test", o.Name)
 		}
 	}
-	if n != strings.Count(changed, "\n") {
-		t.Fatalf("%d options can be reloaded, the test has another number", n)
+	old, now := mustLoad(t, values(a)), mustLoad(t, values(b))
+	before := Diff(old, now)
+	for _, v := range slices.Concat(reloadable, fixed) {
+		if !slices.ContainsFunc(before, func(c Change) bool { return c.Option == v[0] }) && v[0] != "maximum_qos" && v[0] != "listener" {
+			t.Errorf("the change of %s is not reported", v[0])
+		}
 	}
-	old.CopyReloadable(now)
-	want := []Change{{Option: "max_queued_messages", From: "1000", To: "7"}, {Option: "sys_interval", From: "5", To: "6"}}
-	if got := Diff(old, now); !slices.Equal(got, want) {
-		t.Errorf("differs still: %+v", got)
+	after := Diff(Reloaded(old, now), now)
+	for _, c := range after {
+		if c.Effect != Restart {
+			t.Errorf("%s was not taken over: %+v", c.Option, c)
+		}
+	}
+	if len(after) != len(fixed) {
+		t.Errorf("%d changes are left, want %d: %+v", len(after), len(fixed), after)
+	}
+	if d := Diff(old, Reloaded(old, old)); d != nil {
+		t.Errorf("a reload of the same changes: %+v", d)
 	}
 }
+
+// reloadable are two values of every option that a reload puts in force, fixed
+// of some that it does not.
+var reloadable = [][3]string{
+	{"accept_protocol_versions", "4", "5"},
+	{"acl_file", "a", "b"},
+	{"allow_anonymous", "true", "false"},
+	{"allow_duplicate_messages", "true", "false"},
+	{"allow_zero_length_clientid", "true", "false"},
+	{"auto_id_prefix", "a", "b"},
+	{"autosave_interval", "1", "2"},
+	{"autosave_on_changes", "true", "false"},
+	{"cafile", "a", "b"},
+	{"capath", "a", "b"},
+	{"certfile", "a", "b"},
+	{"check_retain_source", "true", "false"},
+	{"ciphers", "a", "b"},
+	{"ciphers_tls1.3", "a", "b"},
+	{"clientid_prefixes", "a", "b"},
+	{"connection_messages", "true", "false"},
+	{"crlfile", "a", "b"},
+	{"disable_client_cert_date_checks", "true", "false"},
+	{"enable_control_api", "true", "false"},
+	{"global_max_clients", "1", "2"},
+	{"global_max_connections", "1", "2"},
+	{"keyfile", "a", "b"},
+	{"listener_allow_anonymous", "true", "false"},
+	{"listener_auto_id_prefix", "a", "b"},
+	{"listener_persistence_sync", "flush", "write"},
+	{"log_dest", "stdout", "file /x"},
+	{"log_facility", "1", "2"},
+	{"log_timestamp", "true", "false"},
+	{"log_timestamp_format", "%H", "%M"},
+	{"log_type", "error", "debug"},
+	{"max_connections", "1", "2"},
+	{"max_inflight_bytes", "1", "2"},
+	{"max_inflight_messages", "1", "2"},
+	{"max_keepalive", "1", "2"},
+	{"max_output_bytes", "5000", "6000"},
+	{"max_packet_size", "20", "30"},
+	{"max_queued_age", "1h", "2h"},
+	{"max_total_queued_bytes", "1", "2"},
+	{"queue_policy", "refuse", "drop-oldest"},
+	{"max_qos", "1", "2"},
+	{"max_queued_bytes", "1", "2"},
+	{"max_queued_messages", "1", "2"},
+	{"max_topic_alias", "1", "2"},
+	{"max_topic_alias_broker", "1", "2"},
+	{"maximum_qos", "0", "1"},
+	{"memory_limit", "1", "2"},
+	{"mount_point", "a", "b"},
+	{"password_file", "a", "b"},
+
+	{"persistent_client_expiration", "1h", "2h"},
+	{"queue_qos0_messages", "true", "false"},
+	{"require_certificate", "true", "false"},
+	{"retain_available", "true", "false"},
+	{"retain_expiry_interval", "1", "2"},
+	{"set_tcp_nodelay", "true", "false"},
+	{"sys_interval", "1", "2"},
+	{"tls_version", "tlsv1.2", "tlsv1.3"},
+	{"upgrade_outgoing_qos", "true", "false"},
+	{"use_identity_as_username", "true", "false"},
+	{"use_subject_as_username", "true", "false"},
+	{"use_username_as_clientid", "true", "false"},
+	{"websockets_origin", "a", "b"},
+}
+
+var fixed = [][3]string{{"loops", "1", "2"}, {"pid_file", "a", "b"}, {"user", "a", "b"}, {"control_socket", "a", "b"}, {"packet_buffer_size", "1", "2"}}
 
 func TestDefault(t *testing.T) {
 	c := Default()
@@ -613,14 +472,16 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
-		p.finish(Args{})
+		if err := p.finish(Args{}); err != nil {
+			return
+		}
 		c := p.c
 		if len(c.Listeners) == 0 || c.MaxPacketSize < 20 || c.MaxInflightMessages < 0 || c.MaxInflightMessages > 65534 ||
 			c.SysInterval < 0 || c.SysInterval > 65535 || c.MaxQueuedMessages < 0 || c.PersistentClientExpiration < 0 {
 			t.Fatalf("accepted %+v", c.Global)
 		}
 		for _, l := range c.Listeners {
-			if l.Port < 1 || l.Port > 65535 || l.Versions&^AllVersions != 0 || l.Versions == 0 {
+			if (l.Port < 1) != (l.Path != "") || l.Port > 65535 || l.Versions&^AllVersions != 0 || l.Versions == 0 {
 				t.Fatalf("accepted listener %+v", *l)
 			}
 		}

@@ -4,58 +4,92 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/midgemq/midge/internal/logging"
 )
 
-// field reads an option's value into the configuration and writes it back as
-// text. rest is what follows the name and one blank.
+// target is what an option's value belongs to: the broker, and, where it has
+// sections, the current one.
+type target struct {
+	g *Global
+	l *Listener
+	b *Bridge
+}
+
+// security is where the security options stand at present.
+func (t target) security() *Security {
+	if t.g.PerListenerSettings && t.l != nil {
+		return &t.l.Security
+	}
+	return &t.g.Security
+}
+
+// field reads an option's value into the configuration, writes it back as text
+// and carries it from one configuration to another. rest is what follows the
+// name and one blank.
 type field interface {
 	parse(p *parser, o *Option, rest string) error
-	format(g *Global, l *Listener) string
+	format(t target) string
+	carry(to, from target)
 }
 
 // boolField is `true`, `1`, `false` or `0`; further words are tolerated, so a
 // comment may follow.
 type boolField struct {
-	at     func(g *Global, l *Listener) *bool
-	refuse func(v bool) string // the error text for a value, "" when it is fine; nil takes both
+	at      func(t target) *bool
+	inverse bool                                   // the value in the configuration is the opposite
+	then    func(p *parser, v bool) (wrong string) // what else a value entails, and the text of an error; may be nil
 }
 
 func (f boolField) parse(p *parser, o *Option, rest string) error {
-	w, err := p.word(o.Name, rest)
+	v, err := p.parseBool(o.Name, rest)
 	if err != nil {
 		return err
 	}
-	var v bool
-	switch w {
-	case "true", "1":
-		v = true
-	case "false", "0":
-	default:
-		return p.errorf("Error: Invalid '%s' value (%s).", o.Name, w)
-	}
-	if f.refuse != nil {
-		if text := f.refuse(v); text != "" {
-			return p.errorf("%s", text)
+	if f.then != nil {
+		if wrong := f.then(p, v); wrong != "" {
+			return p.errorf("%s", wrong)
 		}
 	}
-	*f.at(&p.c.Global, p.listener) = v
+	*f.at(p.target()) = v != f.inverse
 	return nil
 }
 
-func (f boolField) format(g *Global, l *Listener) string {
-	return strconv.FormatBool(*f.at(g, l))
+func (f boolField) format(t target) string { return strconv.FormatBool(*f.at(t) != f.inverse) }
+func (f boolField) carry(to, from target)  { *f.at(to) = *f.at(from) }
+
+// triField is a truth value that may be absent.
+type triField struct {
+	at func(t target) **bool
 }
+
+func (f triField) parse(p *parser, o *Option, rest string) error {
+	v, err := p.parseBool(o.Name, rest)
+	if err != nil {
+		return err
+	}
+	*f.at(p.target()) = &v
+	return nil
+}
+
+func (f triField) format(t target) string {
+	if v := *f.at(t); v != nil {
+		return strconv.FormatBool(*v)
+	}
+	return ""
+}
+
+func (f triField) carry(to, from target) { *f.at(to) = *f.at(from) }
 
 // intField is a number with limits.
 type intField struct {
-	at    func(g *Global, l *Listener) *int
+	at    func(t target) *int
 	label string // the name in messages when it is not the option's
 
-	// check returns the value to keep, or the text of the error.
+	// check returns the value to keep, or the text of the error; nil keeps all.
 	check func(n int) (keep int, wrong string)
+	// raise is the notice about a value that check has changed; empty for none.
+	raise string
+	// show writes the value back; nil writes the number.
+	show func(n int) string
 }
 
 func (f intField) parse(p *parser, o *Option, rest string) error {
@@ -67,18 +101,36 @@ func (f intField) parse(p *parser, o *Option, rest string) error {
 	if err != nil {
 		return err
 	}
-	n, wrong := f.check(n)
-	if wrong != "" {
-		return p.errorf("%s", wrong)
+	keep := n
+	if f.check != nil {
+		var wrong string
+		if keep, wrong = f.check(n); wrong != "" {
+			return p.errorf("%s", wrong)
+		}
 	}
-	*f.at(&p.c.Global, p.listener) = n
+	if keep != n && f.raise != "" {
+		p.notice("%s", f.raise)
+	}
+	*f.at(p.target()) = keep
 	return nil
 }
 
-func (f intField) format(g *Global, l *Listener) string { return strconv.Itoa(*f.at(g, l)) }
+func (f intField) format(t target) string {
+	if f.show != nil {
+		return f.show(*f.at(t))
+	}
+	return strconv.Itoa(*f.at(t))
+}
+
+func (f intField) carry(to, from target) { *f.at(to) = *f.at(from) }
 
 // notNegative takes a negative number as 0.
 func notNegative(n int) (int, string) { return max(n, 0), "" }
+
+// atLeast raises what is below lo.
+func atLeast(lo int) func(int) (int, string) {
+	return func(n int) (int, string) { return max(n, lo), "" }
+}
 
 // between refuses what is outside lo..hi with a text that may hold a verb for
 // the number.
@@ -96,245 +148,86 @@ func between(lo, hi int, text string) func(int) (int, string) {
 
 // textField is the rest of the line.
 type textField struct {
-	at      func(g *Global, l *Listener) *string
+	at      func(t target) *string
 	replace bool // a second line replaces the first; otherwise it is an error
+
+	// check returns the value to keep, or the text of the error; nil keeps all.
+	check func(p *parser, s string) (keep, wrong string)
 }
 
 func (f textField) parse(p *parser, o *Option, rest string) error {
-	if !f.replace && p.given[o.Name] {
+	at := f.at(p.target())
+	if !f.replace && *at != "" {
 		return p.errorf("Error: Duplicate '%s' value in configuration.", o.Name)
 	}
 	s, err := p.parseString(o.Name, rest)
 	if err != nil {
 		return err
 	}
-	*f.at(&p.c.Global, p.listener) = s
-	return nil
-}
-
-func (f textField) format(g *Global, l *Listener) string { return *f.at(g, l) }
-
-// listenerField opens a section.
-type listenerField struct{}
-
-func (listenerField) parse(p *parser, o *Option, rest string) error {
-	port, err := p.parseInt("listener port", rest)
-	if err != nil {
-		return err
-	}
-	if port < 0 || port > 65535 {
-		return p.errorf("Error: Invalid 'port' value (%d).", port)
-	}
-	_, rest = cutWord(rest)
-	address, _ := cutWord(rest)
-	if strings.HasPrefix(address, "#") {
-		address = ""
-	}
-	if port == 0 {
-		if address == "" {
-			return p.errorf("Error: A listener with port 0 must provide a Unix socket path.")
+	if f.check != nil {
+		var wrong string
+		if s, wrong = f.check(p, s); wrong != "" {
+			return p.errorf("%s", wrong)
 		}
-		return p.errorf("Error: The '%s' option with a Unix socket path is not supported in this version of midge.", o.Name)
 	}
-	l := p.addListener()
-	l.Port, l.Address = port, address
-	p.listener, p.listens = l, true
+	*at = s
 	return nil
 }
 
-func (listenerField) format(_ *Global, l *Listener) string { return l.Name() }
+func (f textField) format(t target) string { return *f.at(t) }
+func (f textField) carry(to, from target)  { *f.at(to) = *f.at(from) }
 
-// portField is the deprecated option port.
-type portField struct{}
-
-func (portField) parse(p *parser, o *Option, rest string) error {
-	if p.given[o.Name] {
-		p.report(logging.Warning, "Warning: Default listener port specified multiple times. Only the latest will be used.")
-	}
-	n, err := p.parseInt(o.Name, rest)
-	if err != nil {
-		return err
-	}
-	if n < 1 || n > 65535 {
-		return p.errorf("Error: Invalid 'port' value (%d).", n)
-	}
-	p.listener.Port = n
-	return nil
+// wordField is one of a few words; further words are tolerated.
+type wordField struct {
+	at    func(t target) *string
+	words []string
+	wrong string // the text of the error, with a verb for the word
 }
 
-func (portField) format(_ *Global, l *Listener) string { return strconv.Itoa(l.Port) }
-
-// protocolField is the option protocol.
-type protocolField struct{}
-
-func (protocolField) parse(p *parser, o *Option, rest string) error {
+func (f wordField) parse(p *parser, o *Option, rest string) error {
 	w, err := p.word(o.Name, rest)
 	if err != nil {
 		return err
 	}
-	switch w {
-	case string(MQTT), string(WebSockets):
-		p.listener.Protocol = Protocol(w)
+	for _, known := range f.words {
+		if w == known {
+			*f.at(p.target()) = w
+			return nil
+		}
+	}
+	return p.errorf(f.wrong, w)
+}
+
+func (f wordField) format(t target) string { return *f.at(t) }
+func (f wordField) carry(to, from target)  { *f.at(to) = *f.at(from) }
+
+// refusedField is an option that midge knows and cannot honour: its line is an
+// error that says why. read checks the value first, so that a slip in it is
+// named as such.
+type refusedField struct {
+	read func(p *parser, o *Option, rest string) error
+	why  string // full sentence
+	// tolerate reports that the value asks for nothing that midge does not do.
+	tolerate func(rest string) bool
+}
+
+func (f refusedField) parse(p *parser, o *Option, rest string) error {
+	if f.tolerate != nil && f.tolerate(rest) {
 		return nil
-	case "http_api":
-		return p.errorf("Error: The '%s' value '%s' is not supported in this version of midge.", o.Name, w)
 	}
-	return p.errorf("Error: Invalid '%s' value (%s).", o.Name, w)
-}
-
-func (protocolField) format(_ *Global, l *Listener) string { return string(l.Protocol) }
-
-// versionsField is accept_protocol_versions. Mosquitto skips elements it does
-// not know and then admits nobody; here they are errors.
-type versionsField struct{}
-
-func (versionsField) parse(p *parser, o *Option, rest string) error {
-	var set VersionSet
-	words := strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
-	if len(words) == 0 {
-		return p.errorf("Error: Empty '%s' value in configuration.", o.Name)
-	}
-	for _, w := range words {
-		if w != "3" && w != "4" && w != "5" {
-			return p.errorf("Error: Invalid '%s' value (%s).", o.Name, w)
-		}
-		set |= 1 << (w[0] - '0')
-	}
-	p.listener.Versions = set
-	return nil
-}
-
-func (versionsField) format(_ *Global, l *Listener) string {
-	var words []string
-	for level := byte(3); level <= 5; level++ {
-		if l.Versions.Has(level) {
-			words = append(words, strconv.Itoa(int(level)))
+	if f.read != nil {
+		if err := f.read(p, o, rest); err != nil {
+			return err
 		}
 	}
-	return strings.Join(words, ",")
+	return p.errorf("Error: The '%s' option is not supported by midge. %s", o.Name, f.why)
 }
 
-// logDestField is the option log_dest, whose lines add up within a file.
-type logDestField struct{}
+func (refusedField) format(target) string { return "" }
+func (refusedField) carry(_, _ target)    {}
 
-func (logDestField) parse(p *parser, o *Option, rest string) error {
-	w, err := p.word(o.Name, rest)
-	if err != nil {
-		return err
-	}
-	dest := p.c.LogDest
-	if !p.logDestSet {
-		dest = 0
-	}
-	switch w {
-	case "none":
-		dest = 0
-	case "dlt":
-		return p.errorf("Error: The '%s' value '%s' is not supported in this version of midge.", o.Name, w)
-	default:
-		d, ok := logging.ParseDest(w)
-		if !ok {
-			return p.errorf("Error: Invalid '%s' value (%s).", o.Name, w)
-		}
-		dest |= d
-		if d == logging.ToFile {
-			if err := p.logFile(rest); err != nil {
-				return err
-			}
-		}
-	}
-	p.logDestSet = true
-	p.c.LogDest = dest
-	return nil
-}
-
-// logFile reads the path in `log_dest file PATH`: the rest of the line, blanks
-// at its end included.
-func (p *parser) logFile(rest string) error {
-	if p.c.LogFile != "" {
-		return p.errorf(`Error: Duplicate "log_dest file" value.`)
-	}
-	_, path := cutWord(rest)
-	path = strings.TrimLeft(path, " \t")
-	if path == "" {
-		return p.errorf(`Error: Empty "log_dest file" value in configuration.`)
-	}
-	p.c.LogFile = path
-	return nil
-}
-
-func (logDestField) format(g *Global, _ *Listener) string {
-	s := g.LogDest.String()
-	if g.LogDest&logging.ToFile != 0 {
-		s += " " + g.LogFile
-	}
-	return s
-}
-
-// logTypeField is the option log_type, whose lines add up within a file. Its
-// default is written as several words, which a file cannot do.
-type logTypeField struct{}
-
-func (logTypeField) parse(p *parser, o *Option, rest string) error {
-	w, err := p.word(o.Name, rest)
-	if err != nil {
-		return err
-	}
-	types := p.c.LogTypes
-	if !p.logTypesSet {
-		types = logging.None
-	}
-	switch w {
-	case "none":
-		types = logging.None
-	case "all":
-		types = logging.All
-	case defaultLogTypes:
-		types = logging.Default
-	default:
-		t, ok := logging.ParseType(w)
-		if !ok {
-			return p.errorf("Error: Invalid '%s' value (%s).", o.Name, w)
-		}
-		types |= t
-	}
-	p.logTypesSet = true
-	p.c.LogTypes = types
-	return nil
-}
-
-func (logTypeField) format(g *Global, _ *Listener) string { return g.LogTypes.String() }
-
-// expirationField is persistent_client_expiration.
-type expirationField struct{}
-
-// expirationUnits are the suffixes; a month has 30 days and a year 365.
-var expirationUnits = map[byte]time.Duration{
-	's': time.Second,
-	'h': time.Hour,
-	'd': 24 * time.Hour,
-	'w': 7 * 24 * time.Hour,
-	'm': 30 * 24 * time.Hour,
-	'y': 365 * 24 * time.Hour,
-}
-
-func (expirationField) parse(p *parser, o *Option, rest string) error {
-	w, err := p.word(o.Name, rest)
-	if err != nil {
-		return err
-	}
-	unit := expirationUnits[w[len(w)-1]]
-	n, err := strconv.ParseInt(w[:len(w)-1], 10, 32)
-	if unit == 0 || err != nil || n < 1 || n > int64(1<<63-1)/int64(unit) {
-		return p.errorf("Error: Invalid '%s' duration in configuration.", o.Name)
-	}
-	p.c.PersistentClientExpiration = time.Duration(n) * unit
-	return nil
-}
-
-func (expirationField) format(g *Global, _ *Listener) string {
-	if g.PersistentClientExpiration == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%ds", int64(g.PersistentClientExpiration/time.Second))
+// readText checks a value that is the rest of the line.
+func readText(p *parser, o *Option, rest string) error {
+	_, err := p.parseString(o.Name, rest)
+	return err
 }

@@ -24,6 +24,10 @@ type Config struct {
 	// again; empty without one.
 	File string
 
+	// Bridges and Plugins as the files name them.
+	Bridges []*Bridge
+	Plugins []*Plugin
+
 	// TLSKeyLog is the file of --tls-keylog; empty means none.
 	TLSKeyLog string
 }
@@ -73,6 +77,7 @@ type Global struct {
 	RetainExpiryInterval time.Duration
 
 	Persistence bool // sessions and retained messages survive a restart
+	Storage     Storage
 
 	LogTypes           logging.Type
 	LogDest            logging.Dest
@@ -80,7 +85,6 @@ type Global struct {
 	LogFacility        int // 1 to 8 for local0 to local7; 0 means daemon
 	LogTimestamp       bool
 	LogTimestampFormat string // strftime; empty means seconds since the epoch
-	WebSocketsLogLevel int    // read and kept, see websockets_log_level
 
 	User    string // whom to become when started as root
 	PIDFile string // empty means none
@@ -103,6 +107,8 @@ type Security struct {
 	// AutoIDPrefix stands in front of the client ids that the broker makes up,
 	// at most 50 bytes.
 	AutoIDPrefix string
+
+	anonymous *bool // allow_anonymous as written, nil when it was not
 }
 
 // Protocol is what a listener speaks.
@@ -132,12 +138,13 @@ type Listener struct {
 	MaxTopicAlias       int       // aliases a client may set, 0 to 65535
 	MaxTopicAliasBroker int       // aliases the broker sets towards a client, 0 to 65535
 	MaxQoS              *mqtt.QoS // highest QoS a client may publish with; nil means 2
+	Sync                Sync      // listener_persistence_sync; empty means persistence_sync
 	MountPoint          string    // text in front of every topic of this listener's clients, without + and #
 
 	// AllowAnonymous is in force for this listener: Load has put together the
 	// global value, per_listener_settings and listener_allow_anonymous.
 	AllowAnonymous bool
-	// AnonymousOwn is what the section itself says, nil when nothing.
+	// AnonymousOwn is listener_allow_anonymous, nil when it was not written.
 	AnonymousOwn *bool
 	// Security is in force for this listener: its own options with
 	// per_listener_settings, otherwise a copy of the global ones. AutoIDPrefix
@@ -155,6 +162,8 @@ type Listener struct {
 
 	HTTPDir          string   // absolute directory of files to serve, ending in a slash; empty means none
 	WebSocketOrigins []string // allowed values of Origin; none means all
+
+	autoIDPrefix string // listener_auto_id_prefix
 
 	Implicit bool   // made by an option outside any section, or for local-only mode
 	File     string // where the section begins, for messages; empty in local-only mode

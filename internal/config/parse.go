@@ -26,15 +26,30 @@ type Error struct {
 	Text string
 	File string // empty when the fault is in no line
 	Line int
+
+	// IncludedBy is the file with the include_dir line that brought File in, and
+	// IncludedAt that line; empty when File was named itself.
+	IncludedBy string
+	IncludedAt int
+
+	// Plugin: a plugin cannot be had, which has an exit status of its own.
+	Plugin bool
 }
 
-// Error gives the text and, on a second line, the place.
+// Error gives the text and, on further lines, the place.
 func (e *Error) Error() string { return strings.Join(e.Lines(), "\n") }
 
 // Lines gives the lines to log.
 func (e *Error) Lines() []string {
-	if e.Line == 0 {
+	switch {
+	case e.Line == 0:
 		return []string{e.Text}
+	case e.IncludedBy != "":
+		return []string{
+			e.Text,
+			fmt.Sprintf("Error found at '%s:%d'.", e.File, e.Line),
+			fmt.Sprintf("Error found at %s:%d.", e.IncludedBy, e.IncludedAt),
+		}
 	}
 	return []string{e.Text, fmt.Sprintf("Error found at %s:%d.", e.File, e.Line)}
 }
@@ -47,11 +62,17 @@ type parser struct {
 	file string // being read
 	line int
 
+	includedBy string // the file that includes this one, empty in the main one
+	includedAt int
+
 	listener *Listener // current section, nil outside
 	implicit *Listener // the one made by options outside any section
+	bridge   *Bridge   // current section, nil outside
+	plugin   *Plugin   // what plugin_opt_ lines belong to, nil before any
 
-	listens bool            // listener, port or bind_address was seen
-	given   map[string]bool // options that appeared in any file
+	listens  bool            // listener, port or bind_address was seen
+	security bool            // an option that per_listener_settings concerns was seen
+	given    map[string]bool // options that appeared in any file
 
 	// Per file: the first log_dest or log_type of a file starts a new set.
 	logDestSet, logTypesSet bool
@@ -62,42 +83,62 @@ func newParser(report Reporter) *parser {
 		report = func(logging.Type, string) {}
 	}
 	p := &parser{c: new(Config), report: report, given: make(map[string]bool)}
-	applyDefaults(&p.c.Global, nil)
+	applyDefaults(target{g: &p.c.Global}, broker)
 	return p
 }
 
 func newListener() *Listener {
 	l := new(Listener)
-	applyDefaults(new(Global), l)
+	applyDefaults(target{g: new(Global), l: l}, inSection)
 	return l
 }
 
 // applyDefaults runs the defaults in the table through the same code that
-// reads a file, those of listener options when l is set, the others when not.
-func applyDefaults(g *Global, l *Listener) {
+// reads a file, those of one scope.
+func applyDefaults(t target, s scope) {
 	p := &parser{
-		c:        &Config{Global: *g},
+		c:        &Config{Global: *t.g},
 		report:   func(logging.Type, string) {},
-		listener: l,
+		listener: t.l,
+		bridge:   t.b,
 		given:    make(map[string]bool),
 	}
 	for i := range options {
 		o := &options[i]
-		if o.field == nil || o.Default == "" || o.listenerScope() != (l != nil) {
+		if o.field == nil || o.Default == "" || o.scope() != s {
 			continue
 		}
 		if err := o.field.parse(p, o, o.Default); err != nil {
 			panic(fmt.Sprintf("config: default of %s: %v", o.Name, err))
 		}
 	}
-	*g = p.c.Global
+	*t.g = p.c.Global
 }
+
+func (p *parser) target() target { return target{g: &p.c.Global, l: p.listener, b: p.bridge} }
 
 func (p *parser) errorf(format string, args ...any) *Error {
-	return &Error{Text: fmt.Sprintf(format, args...), File: p.file, Line: p.line}
+	return &Error{
+		Text: fmt.Sprintf(format, args...), File: p.file, Line: p.line,
+		IncludedBy: p.includedBy, IncludedAt: p.includedAt,
+	}
 }
 
-// readFile reads one file given with -c.
+// at makes an error that is found when everything is read appear at the section
+// it is about.
+func at(file string, line int, format string, args ...any) *Error {
+	return &Error{Text: fmt.Sprintf(format, args...), File: file, Line: line}
+}
+
+func (p *parser) notice(format string, args ...any) {
+	p.report(logging.Notice, fmt.Sprintf(format, args...))
+}
+
+func (p *parser) warning(format string, args ...any) {
+	p.report(logging.Warning, fmt.Sprintf(format, args...))
+}
+
+// readFile reads one file given with -c, or found by include_dir.
 func (p *parser) readFile(path string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return &Error{Text: fmt.Sprintf("Error: Config file '%s' is a directory.", path)}
@@ -119,8 +160,12 @@ func (p *parser) read(name string, r io.Reader) error {
 	if err != nil {
 		return &Error{Text: fmt.Sprintf("Error: Unable to read config file '%s': %v.", name, err)}
 	}
-	p.c.File, p.file, p.line = name, name, 0
-	p.listener, p.logDestSet, p.logTypesSet = nil, false, false
+	p.file, p.line = name, 0
+	p.listener, p.bridge, p.plugin = nil, nil, nil
+	if p.includedBy == "" {
+		p.c.File = name
+		p.logDestSet, p.logTypesSet = false, false
+	}
 	for len(text) > 0 {
 		line := text
 		if i := bytes.IndexByte(text, '\n'); i >= 0 {
@@ -153,7 +198,7 @@ func (p *parser) parseLine(line string) error {
 	}
 	if o.field == nil {
 		if o.gone != "" {
-			p.report(logging.Warning, fmt.Sprintf(o.gone, name))
+			p.warning(o.gone, name)
 			return nil
 		}
 		return p.errorf("Error: The '%s' option is not supported in this version of midge.", name)
@@ -179,16 +224,22 @@ func (p *parser) unknown(name string) error {
 // listener when the option calls for it.
 func (p *parser) enter(o *Option) error {
 	if o.Hint != "" {
-		p.report(logging.Notice, fmt.Sprintf("The '%s' option is now deprecated and will be removed in version 3.0. %s", o.Name, o.Hint))
+		p.notice("The '%s' option is now deprecated and will be removed in version 3.0. %s", o.Name, o.Hint)
 	}
+	missing := ""
 	switch o.place {
 	case inListener:
 		if p.listener == nil {
-			return p.errorf("Error: The '%s' option requires a listener to be defined first.", o.Name)
+			missing = "a listener"
 		}
 	case inOwnListener:
 		if p.listener == nil || p.listener == p.implicit {
-			return p.errorf("Error: The '%s' option requires a listener to be defined first.", o.Name)
+			missing = "a listener"
+		}
+	case inSecurity:
+		p.security = true
+		if p.c.PerListenerSettings && p.listener == nil {
+			missing = "a listener"
 		}
 	case opensImplicit:
 		if p.listener == nil {
@@ -197,7 +248,18 @@ func (p *parser) enter(o *Option) error {
 	case ofImplicit:
 		p.openImplicit(o.Name)
 		p.listens = true
+	case inBridge:
+		if p.bridge == nil {
+			missing = "a bridge"
+		}
+	case inPlugin:
+		if p.plugin == nil {
+			missing = "plugin/global_plugin/plugin_load"
+		}
 	case anywhere, opensSection:
+	}
+	if missing != "" {
+		return p.errorf("Error: The '%s' option requires %s to be defined first.", o.Name, missing)
 	}
 	return nil
 }
@@ -237,6 +299,21 @@ func (p *parser) word(label, rest string) (string, error) {
 	return w, nil
 }
 
+// parseBool reads a truth value.
+func (p *parser) parseBool(label, rest string) (bool, error) {
+	w, err := p.word(label, rest)
+	if err != nil {
+		return false, err
+	}
+	switch w {
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	}
+	return false, p.errorf("Error: Invalid '%s' value (%s).", label, w)
+}
+
 // parseInt reads an integer as C does with base 0: 0x for hexadecimal, a
 // leading 0 for octal, 32 bits, and nothing but digits in the word.
 func (p *parser) parseInt(label, rest string) (int, error) {
@@ -244,6 +321,16 @@ func (p *parser) parseInt(label, rest string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	n, wrong := cInt(w, 32)
+	if wrong != "" {
+		return 0, p.errorf("Error: '%s' value %s.", label, wrong)
+	}
+	return n, nil
+}
+
+// cInt reads a word as an integer of that many bits; wrong says what it is
+// otherwise.
+func cInt(w string, bits int) (n int, wrong string) {
 	digits := strings.TrimLeft(w, "\t\v\f\r\n")
 	negative := false
 	if digits != "" && (digits[0] == '-' || digits[0] == '+') {
@@ -257,18 +344,18 @@ func (p *parser) parseInt(label, rest string) (int, error) {
 	case len(digits) > 1 && digits[0] == '0':
 		base, digits = 8, digits[1:]
 	}
-	n, err := strconv.ParseUint(digits, base, 32)
+	u, err := strconv.ParseUint(digits, base, 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, p.errorf("Error: '%s' value not a number.", label)
+		return 0, "not a number"
 	}
-	const maxInt32 = 1<<31 - 1
-	if err != nil || n > maxInt32+1 || (!negative && n > maxInt32) {
-		return 0, p.errorf("Error: '%s' value out of range.", label)
+	limit := uint64(1)<<(bits-1) - 1
+	if err != nil || u > limit+1 || (!negative && u > limit) {
+		return 0, "out of range"
 	}
 	if negative {
-		return -int(n), nil
+		return -int(u), ""
 	}
-	return int(n), nil
+	return int(u), ""
 }
 
 // parseString reads the rest of the line without the blanks around it.

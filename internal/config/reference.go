@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -12,11 +11,15 @@ func Reference() string {
 	b.WriteString(referenceHead)
 	for _, section := range []struct{ name, title, text string }{
 		{"global", "Options for the whole broker", ""},
-		{"listener", "Options for a listener", "They belong to the `listener` line before them. `max_connections` and `protocol` without one make a default listener on port 1883, as `port` and `bind_address` do.\n\n"},
+		{"security", "Security options", "They are for the whole broker, or with `per_listener_settings true` for the `listener` before them.\n\n"},
+		{"listener", "Options for a listener", "They belong to the `listener` line before them. Some of them make a default listener on port 1883 when there is none: " +
+			codes(func(o *Option) bool { return o.place == opensImplicit || o.place == ofImplicit }) + ".\n\n"},
+		{"plugin", "Plugins", "midge loads no shared objects. What Mosquitto's own plugins do is built in and chosen by their file names.\n\n"},
+		{"bridge", "Options for a bridge", "They belong to the `connection` line before them. They are read and checked; a file with a bridge is refused, as bridges are not in this version.\n\n"},
 		{"none", "Obsolete options", ""},
 	} {
 		fmt.Fprintf(&b, "## %s\n\n%s", section.title, section.text)
-		b.WriteString("| option | values | default | on SIGHUP | meaning |\n|---|---|---|---|---|\n")
+		b.WriteString("| option | values | default | on reload | meaning |\n|---|---|---|---|---|\n")
 		for i := range options {
 			if o := &options[i]; o.Section == section.name {
 				b.WriteString(o.row())
@@ -24,18 +27,18 @@ func Reference() string {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("## Refused options\n\nMosquitto knows these, this version of midge does not carry them out yet. A file that holds one is refused with its name, file and line.\n\n")
-	for _, section := range []string{"global", "listener", "security", "bridge"} {
-		names := strings.Fields(unsupported[section])
-		if section == "security" {
-			for _, p := range unsupportedPrefixes {
-				names = append(names, p+"*")
-			}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// codes lists the options that want is true for.
+func codes(want func(*Option) bool) string {
+	var names []string
+	for i := range options {
+		if o := &options[i]; want(o) {
+			names = append(names, "`"+o.Name+"`")
 		}
-		slices.Sort(names)
-		fmt.Fprintf(&b, "- %s: `%s`\n", section, strings.Join(names, "`, `"))
 	}
-	return b.String()
+	return strings.Join(names, ", ")
 }
 
 func (o *Option) row() string {
@@ -43,9 +46,9 @@ func (o *Option) row() string {
 	if o.Default != "" {
 		def = "`" + strings.ReplaceAll(o.Default, "+", "`, `") + "`"
 	}
-	reload := "needs a restart"
-	if o.Reload {
-		reload = "takes effect"
+	reload := map[Effect]string{Restart: "needs a restart", AtOnce: "at once", NextConnection: "for new connections"}[o.Reload]
+	if o.field == nil || o.Refused() {
+		reload = "-"
 	}
 	meaning := o.Meaning
 	if o.Own {
@@ -67,4 +70,7 @@ const referenceHead = "<!-- Generated from internal/config/options.go by `go tes
 	"- A line whose first character is `#` is a comment. Elsewhere `#` is part of the text, except after a number, a truth value or a listener's port.\n" +
 	"- Truth values are `true`, `1`, `false`, `0`. Numbers may be decimal, `0x` hexadecimal or, with a leading 0, octal, and fit 32 bits.\n" +
 	"- Text values go to the end of the line, without the blanks around them; there are no quotes. A second line for the same text is an error unless the option says otherwise; numbers and truth values are overwritten.\n" +
-	"- An error names file and line, and the broker does not start: status 3. `--test-config` checks a file and ends.\n\n"
+	"- An error names file and line, and the broker does not start: status 3, or 13 for a plugin. `--test-config` checks a file and ends; passwords, rules and certificates are not opened then.\n\n" +
+	"## Reload\n\n" +
+	"On SIGHUP, or `midge reload`, the files are read again. A configuration with an error changes nothing. `midge config diff` prints what a reload would change, and what of it needs a restart; " +
+	"so do options that are new at a listener that is added or removed, which stays as it is until then.\n\n"
