@@ -127,6 +127,10 @@ func timerfd() (int, error) {
 	return int(fd), nil
 }
 
+// closeFD closes a socket without telling the scheduler of it: the call does not
+// block, see transport's accept4.
+func closeFD(fd int) { _, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0) }
+
 func (l *Loop) ctl(op, fd int, events uint32) error {
 	ev := syscall.EpollEvent{Events: events, Fd: int32(fd)}
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(l.ep, op, fd, &ev))
@@ -340,7 +344,7 @@ func (l *Loop) pauseListener(b *Bound) {
 func (l *Loop) accepted(b *Bound, fd int, peer netip.AddrPort) {
 	addr := b.Peer(peer)
 	if !l.engine.admit(b, addr) {
-		_ = syscall.Close(fd)
+		closeFD(fd)
 		return
 	}
 	if b.Announced() {
@@ -361,7 +365,7 @@ func (l *Loop) accepted(b *Bound, fd int, peer netip.AddrPort) {
 		return
 	}
 	if !to.shard.Post(start) {
-		_ = syscall.Close(fd)
+		closeFD(fd)
 	}
 }
 
@@ -394,7 +398,7 @@ func (l *Loop) shut() {
 	l.dropListeners()
 	for _, s := range l.socks {
 		if s != nil && s.fd >= 0 {
-			_ = syscall.Close(int(s.fd))
+			closeFD(int(s.fd))
 			s.fd = -1
 			l.engine.open.Add(-1)
 		}
@@ -476,7 +480,7 @@ func (s *sock) Close() {
 	}
 	l := s.loop
 	l.socks[s.fd] = nil
-	_ = syscall.Close(int(s.fd))
+	closeFD(int(s.fd))
 	s.fd = -1
 	l.count.Add(-1)
 	l.engine.open.Add(-1)
@@ -507,6 +511,6 @@ func (s *sock) move(to *hub.Shard, then func(*conn.Env)) {
 		then(target.env)
 	})
 	if !ok {
-		_ = syscall.Close(int(s.fd))
+		closeFD(int(s.fd))
 	}
 }

@@ -130,7 +130,7 @@ const acceptRetries = 64
 // allocates nothing but what the kernel's form of the address takes.
 func (l *Listener) Accept() (fd int, peer netip.AddrPort, err error) {
 	for range acceptRetries {
-		fd, sa, err := syscall.Accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		fd, sa, err := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
 			return fd, addrPort(sa), nil
@@ -163,7 +163,7 @@ func (l *Listener) refuseOne() error {
 		}
 	}
 	syscall.Close(l.reserve) //nolint:errcheck // /dev/null
-	fd, _, err := syscall.Accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+	fd, _, err := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 	if err == nil {
 		syscall.Close(fd) //nolint:errcheck // refused anyway
 	}

@@ -168,8 +168,16 @@ func TestListenErrors(t *testing.T) {
 
 func TestListenClosesAllOnFailure(t *testing.T) {
 	// The IPv6 port is taken, so the IPv4 socket opened before must go again.
-	taken, _ := listen(t, ListenSpec{Network: NetworkTCP6})
-	port := int(taken[0].Addr().Port())
+	port := 0
+	for port == 0 { // a port that nobody has in IPv4
+		taken, _ := listen(t, ListenSpec{Network: NetworkTCP6})
+		port = int(taken[0].Addr().Port())
+		if probe, err := net.Listen("tcp4", fmt.Sprint(":", port)); err != nil {
+			port = 0
+		} else {
+			_ = probe.Close()
+		}
+	}
 	var log lines
 	if _, err := Listen(context.Background(), ListenSpec{Port: port}, &log); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Fatalf("error %v", err)
