@@ -21,9 +21,10 @@ type Options struct {
 	// storage; 0: one second.
 	Interval time.Duration
 	// Patience is how long commits wait for a disk that fails or is full before
-	// they complete with an error wrapping ErrUnavailable; 0: five seconds, below
-	// zero: not at all. Batches whose fate the failure left open wait for the
-	// disk, however long, since nothing true could be said of them.
+	// they complete with an error wrapping ErrUnavailable; then they are not in
+	// force. 0: as long as it takes, so that none ever fails; below zero: not at
+	// all. What may have reached the log waits until it has been cut from it,
+	// however long, since nothing true could be said of it before.
 	Patience time.Duration
 	// MaxUncommitted is how many bytes of batches may wait; above it Commit fails
 	// with ErrBusy. 0: 256 MiB.

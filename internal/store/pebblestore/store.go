@@ -1,13 +1,41 @@
-// Package pebblestore keeps sessions, queues and retained messages on disk.
+// Package pebblestore keeps sessions, queues and retained messages on disk, in
+// Pebble, behind the contract of package store. docs/formats/store.md describes
+// the bytes.
+//
+// Commit and ReadQueue may be called from any goroutine and only leave work
+// behind. One goroutine, the committer, gathers what all loops submitted since it
+// last looked, writes it as one atomic batch and goes on to the next while
+// another, the finisher, waits for the disk and runs the completions in order.
+// Two readers serve ReadQueue. The committer alone knows the state of the
+// sessions; it is made from the store and never the other way round, so after an
+// error it is thrown away and read again.
+//
+// An error of the disk never ends the process. Pebble does not survive one in
+// its log or manifest: the instance is fenced off the files and given up, what
+// it may have written of unconfirmed groups is cut from the log, and a new one is
+// opened as soon as the disk works. The engine never reads the clock for what it
+// stores but through Options.Clock.
 package pebblestore
 
 import (
 	"errors"
 	"fmt"
+	"io"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/store"
 )
+
+// Schema is the version of the layout that this engine writes and the highest
+// that it reads.
+const Schema = 1
 
 // Errors that callers decide on.
 var (
@@ -26,34 +54,358 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("the store has schema %d, this version knows up to %d: a newer midge wrote it", e.Found, e.Supported)
 }
 
+// maxGap is the longest time between the last sign of life and the start that
+// counts against remaining times: a longer one may as well be a wall clock that
+// jumped.
+const maxGap = time.Minute
+
 // Store is the engine.
-type Store struct{}
+type Store struct {
+	// immutable after Open
+	dir   string
+	o     Options
+	fs    vfs.FS
+	cache *pebble.Cache
+	lock  io.Closer
+	clock func() (record.Instant, time.Time)
+	shift record.Shift
+
+	count     counters
+	stopping  atomic.Bool // long walks end
+	failing   atomic.Pointer[error]
+	confirmed atomic.Uint64 // number of the last group that completed
+	wake      chan struct{}
+	finish    chan *group
+	ended     chan struct{} // the committer is through
+	readersWG sync.WaitGroup
+
+	mu sync.Mutex
+	// queue holds what waits for the committer.
+	queue   []request
+	tasks   []task
+	doubt   []*group // groups whose fate is open, ascending
+	closing bool
+	closed  bool // the committer takes nothing any more
+
+	readMu   sync.Mutex
+	readCond *sync.Cond
+	reads    []readRequest
+	in       *instance // nil during an outage and after the end
+	readEnd  bool
+}
+
+type readRequest struct {
+	done func([]record.Queued, error)
+	key  record.SessionKey
+	from uint64
+	max  int
+}
 
 var _ store.Store = (*Store)(nil)
 
 // Open opens the store in dir, which is created when it is not there. A store
 // that a newer version wrote is refused with a *SchemaError.
-func Open(dir string, o Options) (*Store, error) { return nil, fmt.Errorf("open store %s: no engine", dir) }
-
-// Immediate reports false.
-func (s *Store) Immediate() bool { return false }
-
-// Commit submits a batch.
-func (s *Store) Commit(b *store.Batch, level store.Level, done func(error)) { go done(store.ErrClosed) }
-
-// ReadQueue reads a queue.
-func (s *Store) ReadQueue(key record.SessionKey, from uint64, max int, done func([]record.Queued, error)) {
-	go done(nil, store.ErrClosed)
+func Open(dir string, o Options) (_ *Store, err error) {
+	s := &Store{dir: dir, o: o.withDefaults(), wake: make(chan struct{}, 1), finish: make(chan *group, 1), ended: make(chan struct{})}
+	s.fs, s.clock = s.o.FS, s.o.Clock
+	s.readCond = sync.NewCond(&s.readMu)
+	if s.lock, err = lockFile(s.fs, dir); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	s.cache = pebble.NewCache(s.o.CacheBytes)
+	defer func() {
+		if err != nil {
+			s.cache.Unref()
+			err = fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.lock.Close()))
+		}
+	}()
+	if s.o.Check != nil {
+		if err := s.o.Check(s.fs, dir); err != nil {
+			return nil, fmt.Errorf("check: %w", err)
+		}
+	}
+	in, err := s.openInstance()
+	if err != nil {
+		return nil, err
+	}
+	c := &committer{s: s, in: in}
+	if err := c.begin(true); err != nil {
+		return nil, errors.Join(err, in.end())
+	}
+	s.in = in
+	go c.run()
+	go s.finisher()
+	for range readers {
+		s.readersWG.Add(1)
+		go s.reader()
+	}
+	return s, nil
 }
 
-// LoadSessions calls f for each session.
-func (s *Store) LoadSessions(f func(*store.Saved) error) error { return store.ErrClosed }
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Clock == nil {
+		start := time.Now()
+		o.Clock = func() (record.Instant, time.Time) {
+			now := time.Now()
+			return record.Instant(now.Sub(start)), now
+		}
+	}
+	if o.Interval <= 0 {
+		o.Interval = time.Second
+	}
+	if o.Patience == 0 {
+		o.Patience = math.MaxInt64
+	}
+	if o.MaxUncommitted <= 0 {
+		o.MaxUncommitted = 256 << 20
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 32 << 20
+	}
+	if o.MemTableBytes <= 0 {
+		o.MemTableBytes = 16 << 20
+	}
+	return o
+}
 
-// LoadRetained calls f for each retained message.
-func (s *Store) LoadRetained(f func(*record.Message) error) error { return store.ErrClosed }
+func (s *Store) tell(e Event) {
+	if s.o.Event != nil {
+		s.o.Event(e)
+	}
+}
 
-// Close ends the engine.
-func (s *Store) Close() error { return nil }
+// damaged reports a record that does not check.
+func (s *Store) damaged(key []byte, err error) {
+	s.count.damaged.Add(1)
+	s.tell(Event{Kind: Damaged, Err: fmt.Errorf("record %q: %w", key, err)})
+}
+
+func (s *Store) view(r pebble.Reader) *view {
+	return &view{r: r, shift: s.shift, damaged: s.damaged}
+}
+
+// Immediate reports false: completions come from the engine's goroutines.
+func (s *Store) Immediate() bool { return false }
+
+// Failing returns why commits do not complete at present, nil when they do. Any
+// goroutine; it costs one atomic load.
+func (s *Store) Failing() error {
+	if p := s.failing.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Commit submits a batch. Its error is that of a change that cannot be carried
+// out, store.ErrClosed, or wraps ErrUnavailable or ErrBusy.
+func (s *Store) Commit(b *store.Batch, level store.Level, done func(error)) {
+	r := request{ops: b.Ops, done: done, level: level, bytes: sizeOf(b.Ops)}
+	s.count.uncommitted.Add(1)
+	total := s.count.uncommittedBytes.Add(r.bytes)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		go s.complete(&r, store.ErrClosed)
+		return
+	}
+	switch {
+	case s.closing:
+		r.err = store.ErrClosed
+	case total > s.o.MaxUncommitted && total > r.bytes:
+		r.err = ErrBusy
+	}
+	if r.err != nil {
+		r.ops = nil // it takes its turn, so that completions stay in order
+	}
+	s.queue = append(s.queue, r)
+	s.mu.Unlock()
+	s.nudge()
+}
+
+func (s *Store) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sizeOf is about what a batch takes in memory.
+func sizeOf(ops []record.Op) int64 {
+	n := int64(64)
+	for i := range ops {
+		n += 64
+		if m := ops[i].Entry.Msg; m != nil {
+			n += int64(len(m.Payload) + len(m.Topic) + len(m.Props))
+		}
+	}
+	return n
+}
+
+func (s *Store) complete(r *request, err error) {
+	s.count.uncommitted.Add(-1)
+	s.count.uncommittedBytes.Add(-r.bytes)
+	if err == nil {
+		s.count.commits.Add(1)
+	} else {
+		s.count.failed.Add(1)
+	}
+	r.done(err)
+}
+
+func (s *Store) addTask(t task) {
+	if s.stopping.Load() {
+		return
+	}
+	s.mu.Lock()
+	s.tasks = append(s.tasks, t)
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// readers is how many goroutines serve ReadQueue.
+const readers = 2
+
+// ReadQueue reads a session's queue on a goroutine of the engine. During an
+// outage it waits.
+func (s *Store) ReadQueue(key record.SessionKey, from uint64, max int, done func([]record.Queued, error)) {
+	s.readMu.Lock()
+	if s.readEnd {
+		s.readMu.Unlock()
+		go done(nil, store.ErrClosed)
+		return
+	}
+	s.reads = append(s.reads, readRequest{done: done, key: key, from: from, max: max})
+	s.readMu.Unlock()
+	s.readCond.Signal()
+}
+
+func (s *Store) reader() {
+	defer s.readersWG.Done()
+	for {
+		s.readMu.Lock()
+		for !s.readEnd && (len(s.reads) == 0 || s.in == nil) {
+			s.readCond.Wait()
+		}
+		if s.readEnd && (len(s.reads) == 0 || s.in == nil) {
+			rest := s.reads
+			s.reads = nil
+			s.readMu.Unlock()
+			for _, r := range rest {
+				r.done(nil, store.ErrClosed)
+			}
+			return
+		}
+		r := s.reads[0]
+		s.reads[0] = readRequest{}
+		s.reads = s.reads[1:]
+		if len(s.reads) == 0 {
+			s.reads = nil
+		}
+		in := s.in
+		in.readers.Add(1)
+		s.readMu.Unlock()
+		q, err := s.readOne(in, &r)
+		in.readers.Done()
+		r.done(q, err)
+	}
+}
+
+func (s *Store) readOne(in *instance, r *readRequest) (q []record.Queued, err error) {
+	snap := in.db.NewSnapshot()
+	q, err = s.view(snap).waiting(r.key, r.from, r.max)
+	if err = errors.Join(err, snap.Close()); err != nil {
+		return nil, fmt.Errorf("read the queue of session %d: %w", r.key, err)
+	}
+	return q, nil
+}
+
+// walk has f read the store as it is now.
+func (s *Store) walk(f func(*view) error) error {
+	s.readMu.Lock()
+	for !s.readEnd && s.in == nil {
+		s.readCond.Wait()
+	}
+	if s.readEnd {
+		s.readMu.Unlock()
+		return store.ErrClosed
+	}
+	in := s.in
+	in.readers.Add(1)
+	s.readMu.Unlock()
+	defer in.readers.Done()
+	snap := in.db.NewSnapshot()
+	return errors.Join(f(s.view(snap)), snap.Close())
+}
+
+// LoadSessions calls f for each session in the order of the keys. Queues are not
+// read: their counts come from the cursors. f may call the store.
+func (s *Store) LoadSessions(f func(*store.Saved) error) error {
+	return s.walk(func(v *view) error { return v.sessions(f) })
+}
+
+// LoadRetained calls f for each retained message in the order of the topics. f
+// may call the store.
+func (s *Store) LoadRetained(f func(*record.Message) error) error {
+	return s.walk(func(v *view) error { return v.retained(f) })
+}
+
+// Close writes what was submitted, puts it on stable storage and ends the
+// engine. What the disk does not take is failed with store.ErrClosed. A second
+// Close does nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		<-s.ended
+		return nil
+	}
+	s.closing = true
+	s.mu.Unlock()
+	s.stopping.Store(true)
+	s.nudge()
+	<-s.ended
+	s.readMu.Lock()
+	s.readEnd = true
+	in := s.in
+	s.readMu.Unlock()
+	s.readCond.Broadcast()
+	s.readersWG.Wait()
+	s.readMu.Lock()
+	s.in = nil
+	s.readMu.Unlock()
+	var err error
+	if in != nil {
+		err = in.end()
+	}
+	s.cache.Unref()
+	if err = errors.Join(err, s.lock.Close()); err != nil {
+		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
 
 // Stats gives counts. Any goroutine.
-func (s *Store) Stats() Stats { return Stats{} }
+func (s *Store) Stats() Stats {
+	n := &s.count
+	v := Stats{
+		Uncommitted: n.uncommitted.Load(), UncommittedBytes: n.uncommittedBytes.Load(), NotDurable: n.notDurable.Load(),
+		Commits: n.commits.Load(), Failed: n.failed.Load(), Groups: n.groups.Load(), Changes: n.changes.Load(),
+		Fsyncs: n.fsyncs.Load(), FsyncTime: time.Duration(n.fsyncNanos.Load()), FsyncMax: time.Duration(n.fsyncMax.Load()),
+		LogBytes: n.logBytes.Load(), BytesWritten: n.bytesWritten.Load(), Payload: n.payload.Load(),
+		Damaged: n.damaged.Load(), LostGroups: n.lost.Load(), Available: s.failing.Load() == nil,
+	}
+	s.readMu.Lock()
+	in := s.in
+	if in != nil {
+		in.readers.Add(1)
+	}
+	s.readMu.Unlock()
+	if in != nil {
+		v.DiskBytes = in.db.Metrics().DiskSpaceUsage()
+		in.readers.Done()
+	}
+	return v
+}

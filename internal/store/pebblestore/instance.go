@@ -1,0 +1,238 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// formatVersion is the one that Pebble writes. Not a newer one: from
+// FormatWALSyncChunks on a log says in itself up to where it was synced, and
+// Pebble takes a log that ends before that for damaged; but at store.Write this
+// engine leaves syncs out, and a power loss may then take what they stood for.
+const formatVersion = pebble.FormatColumnarBlocks
+
+// instance is one opening of Pebble on the directory. After an error that Pebble
+// does not survive it is given up and another one opened; the fence keeps the
+// old one off the files.
+type instance struct {
+	db    *pebble.DB
+	fence *fence
+	store *Store
+
+	apply chan applyRequest
+	// dead is closed when the instance must be given up; err says why.
+	dead chan struct{}
+
+	mu    sync.Mutex
+	err   error
+	stuck bool // a goroutine of Pebble hangs with locks held: it cannot be closed
+
+	readers sync.WaitGroup
+}
+
+type applyRequest struct {
+	b    *pebble.Batch
+	sync bool
+	done chan error
+}
+
+// openInstance opens Pebble; the directory's lock is held.
+func (s *Store) openInstance() (in *instance, err error) {
+	in = &instance{
+		store: s, fence: &fence{FS: s.fs, c: &s.count},
+		apply: make(chan applyRequest), dead: make(chan struct{}),
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+		if err != nil {
+			in.giveUp(err, false)
+			in = nil
+		}
+	}()
+	in.db, err = pebble.Open(s.dir, s.pebbleOptions(in))
+	if err != nil {
+		return in, err
+	}
+	if err = in.failed(); err != nil { // Pebble went on after an error it calls fatal
+		go in.shut()
+		return in, err
+	}
+	go in.applier()
+	return in, nil
+}
+
+func (s *Store) pebbleOptions(in *instance) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          in.fence,
+		Cache:                       s.cache,
+		FormatMajorVersion:          formatVersion,
+		MemTableSize:                uint64(s.o.MemTableBytes),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       32,
+		MaxOpenFiles:                256, // a Pi's limit for a process is often 1024
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
+		Logger:                      logger{in},
+		EventListener:               in.listener(),
+	}
+	o.FreeSpaceThresholdBytes = 1 << 30 // only how eagerly deleted files go
+	return o
+}
+
+func (in *instance) listener() *pebble.EventListener {
+	tell := func(k EventKind, err error) { in.store.tell(Event{Kind: k, Err: err}) }
+	l := &pebble.EventListener{
+		BackgroundError: func(err error) {
+			if in.failed() != nil {
+				return
+			}
+			tell(Background, err)
+			// Pebble tries again at once and for ever.
+			time.Sleep(20 * time.Millisecond)
+		},
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			in.store.count.damaged.Add(1)
+			tell(Damaged, fmt.Errorf("%s: %w", i.Path, i.Details))
+		},
+		DiskSlow: func(i pebble.DiskSlowInfo) { tell(Slow, errors.New(i.String())) },
+	}
+	l.EnsureDefaults(quiet{})
+	return l
+}
+
+// quiet takes Pebble's chatter.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(string, ...any) {}
+
+// logger never ends the process: what Pebble calls fatal ends the instance.
+type logger struct{ in *instance }
+
+func (logger) Infof(string, ...any)  {}
+func (logger) Errorf(string, ...any) {}
+
+// Fatalf gives the instance up. Pebble returns an error to its caller after some
+// calls; what it would do after the others nobody has thought about, so there
+// the goroutine stops here for good.
+func (l logger) Fatalf(format string, args ...any) {
+	goesOn := strings.HasPrefix(format, "pebble: fatal commit error") || format == "%s" && len(args) == 1 && strings.HasPrefix(fmt.Sprint(args[0]), "MANIFEST")
+	err := fmt.Errorf(format, args...)
+	l.in.giveUp(err, !goesOn)
+	if !goesOn {
+		select {}
+	}
+}
+
+// giveUp ends the instance. Any goroutine; the first error counts.
+func (in *instance) giveUp(err error, stuck bool) {
+	in.mu.Lock()
+	first := in.err == nil
+	if first {
+		in.err = err
+	}
+	in.stuck = in.stuck || stuck
+	in.mu.Unlock()
+	if first {
+		in.fence.close()
+		close(in.dead)
+	}
+}
+
+func (in *instance) failed() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.err
+}
+
+// applier hands batches to Pebble on a goroutine that can be left behind when
+// Pebble hangs or panics.
+func (in *instance) applier() {
+	for {
+		select {
+		case r, ok := <-in.apply:
+			if !ok {
+				return
+			}
+			r.done <- in.applyOne(r)
+		case <-in.dead:
+			return
+		}
+	}
+}
+
+func (in *instance) applyOne(r applyRequest) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			// Pebble panics with its commit lock held.
+			err = fmt.Errorf("%v", p)
+			in.giveUp(err, true)
+		}
+	}()
+	if r.sync {
+		return in.db.ApplyNoSyncWait(r.b, pebble.Sync)
+	}
+	return in.db.Apply(r.b, pebble.NoSync)
+}
+
+// submit applies a batch: it can be read after it, and with sync the caller goes
+// on to wait for b.SyncWait. Committer only.
+func (in *instance) submit(b *pebble.Batch, sync bool) error {
+	r := applyRequest{b: b, sync: sync, done: make(chan error, 1)}
+	select {
+	case in.apply <- r:
+	case <-in.dead:
+		return in.failed()
+	}
+	select {
+	case err := <-r.done:
+		if err == nil {
+			err = in.failed()
+		}
+		return err
+	case <-in.dead:
+		return in.failed()
+	}
+}
+
+// shut closes Pebble when that is possible. It may take long or for ever after
+// an error; then it runs on a goroutine of its own.
+func (in *instance) shut() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	in.readers.Wait()
+	in.mu.Lock()
+	stuck := in.stuck
+	in.mu.Unlock()
+	if stuck {
+		return nil
+	}
+	return in.db.Close()
+}
+
+// end closes an instance that works.
+func (in *instance) end() error {
+	close(in.apply)
+	return in.shut()
+}
+
+// lockFile takes the directory's lock under the name that Pebble would use, so
+// that its tools see it.
+func lockFile(fs vfs.FS, dir string) (interface{ Close() error }, error) {
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return fs.Lock(fs.PathJoin(dir, "LOCK"))
+}
