@@ -132,7 +132,9 @@ type Conn struct {
 	dirty          bool
 	blocked        bool // the socket took less than it was given
 	paused         bool
-	poked          bool // paused by its own full output
+	poked          bool           // paused by its own full output
+	held           bool           // paused because the hub does not take its first packet yet
+	stalled        record.Instant // since when that packet has been offered; 0: none is
 	// overlong: the length of the packet at hand was not written in the shortest
 	// form, which 5.0 forbids and CONNECT alone cannot know in time.
 	overlong bool
@@ -202,7 +204,11 @@ func (c *Conn) Timer(now record.Instant) {
 	c.timerAt = 0
 	switch c.state {
 	case stOpen:
-		if c.keep == 0 {
+		if c.held {
+			c.lastIn = now // it may not speak
+			c.Continue()
+		}
+		if c.keep == 0 || c.state != stOpen {
 			return
 		}
 		// Silence longer than one and a half keep alives [MQTT-3.1.2-22].
@@ -278,7 +284,7 @@ func (c *Conn) feed(b []byte) {
 
 // ready reports whether packets may be worked on.
 func (c *Conn) ready() bool {
-	return c.state == stOpen || c.state == stConnect || c.state == stExchange
+	return (c.state == stOpen || c.state == stConnect || c.state == stExchange) && !c.held
 }
 
 func (c *Conn) save(b []byte) {
@@ -323,7 +329,7 @@ func (c *Conn) frame(b []byte) int {
 	c.env.Shard.Count.PacketsReceived++
 	c.last = packet.Type(first >> 4)
 	c.packet(first, b[n:size], b[:size])
-	if c.state >= stClosing {
+	if c.state >= stClosing || c.held {
 		return 0
 	}
 	return size
@@ -488,7 +494,7 @@ func (c *Conn) park() {
 
 // unpark goes on with what has been read meanwhile.
 func (c *Conn) unpark() {
-	if !c.paused || c.poked {
+	if !c.paused || c.poked || c.held {
 		return
 	}
 	c.paused = false

@@ -256,15 +256,15 @@ func (c *Conn) drained() {
 func (c *Conn) Room() bool { return c.waiting < roomBelow && c.state == stOpen }
 
 // Send implements hub.Link.
-func (c *Conn) Send(s *session.Send, gated uint64) {
+func (c *Conn) Send(s *session.Send, gated uint64) (held bool) {
 	if c.state >= stClosing {
-		return
+		return false
 	}
 	exempt := s.Type == packet.PINGRESP || s.Type == packet.PUBLISH && s.QoS == 0
 	if exempt && s.Type == packet.PUBLISH {
 		if why := c.full(); why != session.DropNone {
 			c.env.Shard.Overflow(c.client, why)
-			return
+			return false
 		}
 	}
 	hold := !exempt && (gated != 0 || c.gate != nil)
@@ -286,12 +286,13 @@ func (c *Conn) Send(s *session.Send, gated uint64) {
 	n := len(dst) - before
 	if hold {
 		c.gate.hold(dst, gated, s.Type)
-		return
+		return true
 	}
 	c.out = dst
 	if n > 0 {
 		c.sent(n)
 	}
+	return false
 }
 
 func (g *gate) hold(buf []byte, ticket uint64, t packet.Type) {

@@ -63,6 +63,8 @@ func (c *Conn) packet(first byte, body, raw []byte) {
 	switch {
 	case err != nil:
 		c.protocolError(err)
+	case end == hub.Wait || end == hub.WaitOrEnd:
+		c.stall(end)
 	case end != nil:
 		c.fail(*end)
 	}
@@ -115,7 +117,11 @@ func (c *Conn) publish(first byte, body, raw []byte) (*hub.End, error) {
 	if c.overlong {
 		raw = nil // what 3.x lets pass must not reach a 5.0 subscriber [E002]
 	}
-	return c.env.Shard.ClientPublish(c.client, &p, topic, raw, c.listener), nil
+	end := c.env.Shard.ClientPublish(c.client, &p, topic, raw, c.listener)
+	if end != hub.Wait && end != hub.WaitOrEnd {
+		c.stalled = 0
+	}
+	return end, nil
 }
 
 // resolve applies the topic alias of a PUBLISH. The mapping is made by the

@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"slices"
+
 	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/record"
@@ -71,6 +73,9 @@ func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Adm
 	}
 	if e := sh.checkWill(a, p, l); e != nil {
 		return nil, e
+	}
+	if a.Conn.Expiry > 0 && !sh.Hub.immediate && sh.Hub.Failing() != nil && sh.Hub.Find(a.ID) == nil {
+		return nil, refuse(mqtt.ServerUnavailable, logging.ReasonServerUnavailable, "sessions cannot be stored at present")
 	}
 	return a, nil
 }
@@ -187,6 +192,10 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 		c.S = session.New(&sh.Hub.Cfg().Rules, sh.Hub.nextKey(), a.ID)
 	}
 	c.gen++
+	c.level, c.ownLevel = sh.Hub.Cfg().Level, a.Listener.Level != nil
+	if c.ownLevel {
+		c.level = *a.Listener.Level
+	}
 	c.link, c.keep, c.maxQoS = l, a.AskedKeepAlive, a.Listener.MaxQoS
 	c.warned, c.clean, c.since = false, a.CleanStart, sh.now
 	c.fast = a.Version != mqtt.V5 || (a.AliasOut == 0 && a.Conn.MaximumPacketSize == 0)
@@ -202,6 +211,9 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	c.live.Store(live)
 	fx := sh.getFX()
 	c.S.Attach(&a.Conn, fx)
+	if c.S.Persistent() && c.stored.Load() == 0 {
+		sh.open.fresh = append(sh.open.fresh, c)
+	}
 	sh.debugWill(a)
 	fx.Sends = append(fx.Sends, session.Send{Type: packet.CONNACK, Present: present && a.Version != mqtt.V31, Props: sh.connackProps(a)})
 	l.Accept(c, a)
@@ -306,6 +318,7 @@ func (sh *Shard) Detached(c *Client, l Link, e session.Ending) {
 // ends with it.
 func (sh *Shard) offline(c *Client, e session.Ending) (ended bool) {
 	c.live.Store(c.live.Load() &^ liveOnline)
+	c.settle = c.last
 	c.fast = false
 	sh.Count.Connected--
 	fx := sh.getFX()
@@ -330,18 +343,21 @@ func (sh *Shard) endSession(c *Client) {
 		sh.Hub.leave(c, s.Filter)
 		return true
 	})
-	if c.S.Spilled() && sh.Hub.Store.Immediate() {
-		from, _ := c.S.QueueFrom()
-		sh.Hub.Store.ReadQueue(c.S.Key(), from, 1<<30, func(es []record.Queued, _ error) {
-			fx := sh.getFX()
-			c.S.Refill(es, sh.now, fx)
-			sh.putFX(fx)
-		})
-	}
+	key, handing := c.S.Key(), c.S.Handing()
+	from, _ := c.S.QueueFrom()
+	c.stored.Store(0)
+	sh.open.fresh = slices.DeleteFunc(sh.open.fresh, func(f *Client) bool { return f == c })
 	fx := sh.getFX()
 	c.S.End(fx)
+	if n := len(fx.Ops); handing && n > 0 {
+		// Its own end waits until what it shares has been handed on.
+		end := fx.Ops[n-1]
+		fx.Ops = fx.Ops[:n-1]
+		sh.drainFrom(c, key, from, end)
+	}
 	sh.apply(c, fx)
 	sh.putFX(fx)
+	c.settle = 0
 }
 
 // publishWill publishes a will; its lifetime starts now [U5-3.1.3.2.4-1]. The
@@ -366,7 +382,7 @@ func (sh *Shard) publishWill(c *Client, w *record.Will) {
 // Publish routes a message that the broker itself publishes: wills, $SYS, the
 // API. m is owned by the hub from now on.
 func (sh *Shard) Publish(m *record.Message) (matched int) {
-	m.Seq = sh.Hub.nextSeq()
+	m.Seq, m.At = sh.Hub.nextSeq(), sh.now
 	if m.Retain {
 		if !sh.Hub.Cfg().RetainAvailable {
 			m.Retain = false

@@ -49,8 +49,17 @@ type Config struct {
 	MaxOutputPackets int
 	// ResponseInfo is given to clients that request response information.
 	ResponseInfo string
-	// Level is how durable a commit must be.
+	// Level is how durable what is acknowledged must be, where neither a listener
+	// nor TopicLevel says otherwise (persistence_sync).
 	Level store.Level
+	// TopicLevel gives the level for messages on a topic; ok false: nothing is said
+	// about it. nil: about none (persistence_sync_topic). Called by any loop.
+	TopicLevel func(topic string) (level store.Level, ok bool)
+	// Refuse is queue_policy refuse: what a full queue would drop is not accepted.
+	Refuse bool
+	// MaxTotalQueued is max_total_queued_bytes: payload bytes in all queues, 0: no
+	// limit.
+	MaxTotalQueued int64
 	// Policy decides on rights.
 	Policy auth.Policy
 	// AssignedID makes client ids for clients that bring none.
@@ -70,6 +79,8 @@ type Listener struct {
 	// Refuse31, Refuse311 and Refuse5 switch versions off
 	// (accept_protocol_versions).
 	Refuse31, Refuse311, Refuse5 bool
+	// Level is that of persistence_sync for this listener; nil: the broker's.
+	Level *store.Level
 	// IdentityAsUser and SubjectAsUser give clients the name of their certificate
 	// (use_identity_as_username, use_subject_as_username); the first wins.
 	IdentityAsUser, SubjectAsUser bool
@@ -123,11 +134,16 @@ type Hub struct {
 	Tree     *router.Tree[*Client]
 	Retained *router.Retained[*record.Message]
 	seed     maphash.Seed
+	// immediate is what Store says.
+	immediate bool
+	batches   sync.Pool
 
 	// atomic
 	cfg     atomic.Pointer[Config]
 	seq     atomic.Uint64
 	keys    atomic.Uint64
+	queued  atomic.Int64           // payload bytes in all queues
+	trouble atomic.Pointer[string] // why storage takes nothing, nil: it does
 	expired atomic.Uint64
 
 	// guarded by its own mutexes
@@ -141,6 +157,8 @@ func New(cfg *Config, log *logging.Logger, st store.Store) *Hub {
 		Tree: router.New[*Client](), Retained: router.NewRetained[*record.Message](),
 	}
 	h.cfg.Store(cfg)
+	h.immediate = st.Immediate()
+	h.batches.New = func() any { return new(store.Batch) }
 	for i := range h.table {
 		h.table[i].m = make(map[string]*Client)
 	}
@@ -211,38 +229,6 @@ func (h *Hub) nextKey() record.SessionKey { return record.SessionKey(h.keys.Add(
 
 func (h *Hub) nextSeq() uint64 { return h.seq.Add(1) }
 
-// Restore loads what the store kept. Called before any loop runs; sessions are
-// spread over the shards.
-func (h *Hub) Restore(now record.Instant) error {
-	i := 0
-	err := h.Store.LoadSessions(func(sv *store.Saved) error {
-		sh := h.Shards[i%len(h.Shards)]
-		i++
-		c := &Client{shard: sh, ID: sv.Session.ClientID}
-		c.S = session.Restore(&h.Cfg().Rules, sv, now)
-		if k := uint64(sv.Session.Key); k > h.keys.Load() {
-			h.keys.Store(k)
-		}
-		c.S.Subscriptions(func(s *record.Subscription) bool {
-			h.enter(c, s)
-			return true
-		})
-		h.shardOf(sv.Session.ClientID).m[sv.Session.ClientID] = c
-		sh.schedule(c)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return h.Store.LoadRetained(func(m *record.Message) error {
-		if m.Seq > h.seq.Load() {
-			h.seq.Store(m.Seq)
-		}
-		h.Retained.Set(m.Topic, m, m.Seq)
-		return nil
-	})
-}
-
 // enter puts a subscription into the tree; existed as the tree saw it.
 func (h *Hub) enter(c *Client, s *record.Subscription) {
 	o := router.Options{QoS: s.QoS, NoLocal: s.NoLocal, RetainAsPublished: s.RetainAsPublished, ID: s.ID}
@@ -276,9 +262,16 @@ type Client struct {
 	cursors []*cursor
 	// timerAt is the earliest entry in the shard's wheel; 0: none.
 	timerAt record.Instant
-	gen     uint32
-	keep    uint16
-	maxQoS  mqtt.QoS
+	// last is the ticket of the last batch in which the session or what it
+	// published changed; settle the one when the last connection ended.
+	last, settle uint64
+	counted      int64       // its part of the sum of what waits in all queues
+	level        store.Level // of its listener; ownLevel: which says so itself
+	ownLevel     bool
+	reread       bool // a read of its queue failed and is due again
+	gen          uint32
+	keep         uint16
+	maxQoS       mqtt.QoS
 	// fast: QoS 0 frames may be passed on as they are: no alias, no size limit.
 	fast   bool
 	clean  bool
@@ -287,12 +280,14 @@ type Client struct {
 	warned bool // the line about drops was written for this connection
 
 	// atomic
-	live atomic.Uint32 // liveOnline, liveV5: what other loops need to know
+	live   atomic.Uint32 // liveOnline and others: what other loops need to know
+	stored atomic.Uint64 // the session's key once its record is submitted, 0 before and when it has none
 }
 
 const (
 	liveOnline = 1 << iota
 	liveV5
+	liveFull // at a limit: nothing more may be queued
 )
 
 // Shard returns the shard that owns the client.
@@ -322,8 +317,10 @@ type Link interface {
 	// Accept tells, before CONNACK, which client the connection carries.
 	Accept(c *Client, a *Admission)
 	// Send encodes one packet. With gated it leaves only when Release is called
-	// with this ticket; so does whatever must not overtake it.
-	Send(s *session.Send, gated uint64)
+	// with this ticket; so does whatever must not overtake it. held: it waits.
+	Send(s *session.Send, gated uint64) (held bool)
+	// Continue has a publisher try again that was told to Wait.
+	Continue()
 	// Frame passes an encoded QoS 0 PUBLISH on; DropNone: it was taken.
 	Frame(f *Frame) session.Drop
 	// Kick ends the connection from the broker's side.

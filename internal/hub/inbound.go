@@ -23,6 +23,10 @@ var dropped = packet.SetOf(packet.PropMessageExpiry, packet.PropTopicAlias, pack
 // packet means, also where p.Topic is empty. raw is the packet as it came, nil
 // when it cannot be passed on as it is. A non-nil End closes the connection.
 func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, l *Listener) *End {
+	full, fullText, wait := sh.pressure(c, p, topic)
+	if wait != nil {
+		return wait
+	}
 	sh.Count.PublishReceived++
 	sh.Count.PublishBytesReceived += uint64(len(p.Payload))
 	cfg := sh.Hub.Cfg()
@@ -38,6 +42,9 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 		sh.Hub.Log.ReceivedPublish(c.ID, line(m, &session.Send{QoS: p.QoS, Dup: p.Dup, Retain: p.Retain, PacketID: p.PacketID}))
 	}
 	code, text := sh.mayPublish(c, m, p.QoS)
+	if code == mqtt.Success {
+		code, text = full, fullText
+	}
 	fx := sh.getFX()
 	defer sh.putFX(fx)
 	switch c.S.Publish(p.PacketID, p.QoS, code, text, fx) {
@@ -60,6 +67,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	}
 	sh.frames.reset()
 	sh.unkept = false
+	before := len(sh.open.Ops)
 	control := isControl(m.Topic)
 	if m.Retain && !control {
 		m.Seq = sh.Hub.nextSeq()
@@ -82,10 +90,13 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	if p.QoS > 0 {
 		c.S.Published(p.PacketID, p.QoS, matched, fx)
 	}
-	sh.apply(c, fx)
-	if p.QoS == mqtt.AtLeastOnce && (sh.Hub.Store.Immediate() || len(sh.batch.Ops) == 0) {
-		c.S.Acked()
+	level := c.level
+	if p.QoS > 0 && len(sh.open.Ops) > before {
+		c.last = sh.ticket
+		level = sh.levelOf(c, m.Topic)
+		sh.raise(level)
 	}
+	sh.applyAt(c, fx, level)
 	return nil
 }
 

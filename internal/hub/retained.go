@@ -2,6 +2,7 @@ package hub
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/router"
@@ -46,12 +47,29 @@ func (sh *Shard) retain(m *record.Message) {
 			sh.retained.Add(m.Expires, expiring{topic: m.Topic, seq: m.Seq})
 		}
 	}
+	sh.persistRetained(m.Topic, op)
+}
+
+// persistRetained stores a change of a retained message. $SYS is made anew at
+// each start. What cannot be stored now is stored, as it then is, when that is
+// possible again: QoS 0 goes on meanwhile.
+func (sh *Shard) persistRetained(topic string, op record.Op) {
+	if strings.HasPrefix(topic, "$SYS/") {
+		return
+	}
+	if !sh.Hub.immediate && sh.Hub.Failing() != nil {
+		if sh.unsaved == nil {
+			sh.unsaved = make(map[string]struct{})
+		}
+		sh.unsaved[topic] = struct{}{}
+		return
+	}
 	sh.persist(op)
 }
 
 // persist adds a change that belongs to no session step.
 func (sh *Shard) persist(op record.Op) {
-	sh.batch.Ops = append(sh.batch.Ops, op)
+	sh.open.Ops = append(sh.open.Ops, op)
 	_ = sh.commitNow() // logged there; the retained message is in memory all the same
 }
 
@@ -59,7 +77,7 @@ func (sh *Shard) persist(op record.Op) {
 // nobody subscribes [U5-3.3.1-1].
 func (sh *Shard) retainedDue(e expiring) {
 	if _, had := sh.Hub.Retained.DeleteIf(e.topic, func(m *record.Message) bool { return m.Seq == e.seq }); had {
-		sh.persist(record.Op{Kind: record.DeleteRetained, Filter: e.topic})
+		sh.persistRetained(e.topic, record.Op{Kind: record.DeleteRetained, Filter: e.topic})
 	}
 }
 

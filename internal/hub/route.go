@@ -14,6 +14,7 @@ import (
 const (
 	publish  = packet.PUBLISH
 	pingresp = packet.PINGRESP
+	puback   = packet.PUBACK
 )
 
 // frames holds the encodings of the message being routed, one per variant that
@@ -130,7 +131,7 @@ func (sh *Shard) own(m *record.Message) *record.Message {
 	}
 	t := unsafe.Slice(unsafe.StringData(m.Topic), len(m.Topic))
 	o := record.NewMessage(t, m.Payload, m.Props)
-	o.Publisher, o.Expires, o.QoS, o.Retain, o.Seq = m.Publisher, m.Expires, m.QoS, m.Retain, m.Seq
+	o.Publisher, o.Expires, o.QoS, o.Retain, o.Seq, o.At = m.Publisher, m.Expires, m.QoS, m.Retain, m.Seq, sh.now
 	return o
 }
 
@@ -223,12 +224,27 @@ func (sh *Shard) pass(c *Client, m *record.Message, d session.Delivery) {
 	var seq uint64
 	if d.QoS > 0 {
 		seq = sh.Hub.nextSeq()
+		d.NoRoom = sh.noRoom()
 	}
 	if c.shard == sh {
 		sh.deliver(c, m, d, seq, sh.now)
 		return
 	}
-	sh.mailTo(c.shard, mail{kind: mailDeliver, c: c, msg: m, d: d, seq: seq, at: sh.now})
+	l := mail{kind: mailDeliver, c: c, msg: m, d: d, seq: seq, at: sh.now}
+	if key := c.stored.Load(); d.QoS > 0 && key != 0 && !sh.Hub.immediate {
+		// Stored here, in the batch that the publisher's acknowledgement waits for.
+		// What is full stays so: this loop cannot know of later.
+		live := c.live.Load()
+		if live&liveFull != 0 || d.NoRoom && live&liveOnline == 0 {
+			l.kind, l.msg = mailRefused, nil
+			l.d.NoRoom = live&liveFull == 0
+		} else {
+			e := record.Queued{Msg: m, Seq: seq, SubID: d.SubID, QoS: d.QoS, Retain: d.Retain, Group: d.Group}
+			sh.open.Ops = append(sh.open.Ops, record.Op{Kind: record.Enqueue, Key: record.SessionKey(key), Entry: e})
+			l.key, l.d.Stored = record.SessionKey(key), true
+		}
+	}
+	sh.mailTo(c.shard, l)
 }
 
 // deliver0 is the fast path: QoS 0 to a client of this loop that needs no
@@ -251,6 +267,9 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 		return
 	}
 	if c.who != nil && !sh.mayReceive(c, m) {
+		if d.Stored {
+			sh.persist(record.Op{Kind: record.Dequeue, Key: c.S.Key(), Seq: seq})
+		}
 		return
 	}
 	if d.QoS == 0 && d.SubID == 0 && c.fast && m != &sh.view {
@@ -266,6 +285,17 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 	c.S.Deliver(m, d, seq, at, fx)
 	sh.apply(c, fx)
 	sh.putFX(fx)
+}
+
+// deliverMail delivers what another loop routed. Where that loop has put it into
+// the queue of a session that has ended meanwhile, it went with the session;
+// only shared messages go to somebody else.
+func (sh *Shard) deliverMail(m *mail) {
+	if m.key == 0 || !m.c.ended && m.key == m.c.S.Key() {
+		sh.deliver(m.c, m.msg, m.d, m.seq, m.at)
+	} else if m.d.Group != "" {
+		sh.handOn(m.c, &record.Queued{Msg: m.msg, QoS: m.d.QoS, Retain: m.d.Retain, Group: m.d.Group})
+	}
 }
 
 // mayReceive asks whether the client may read the topic now; a right that was

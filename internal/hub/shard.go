@@ -9,7 +9,6 @@ import (
 	"github.com/midgemq/midge/internal/router"
 	"github.com/midgemq/midge/internal/session"
 	"github.com/midgemq/midge/internal/store"
-	"github.com/midgemq/midge/mqtt"
 )
 
 const (
@@ -41,11 +40,16 @@ type Shard struct {
 	fx     []*session.Effects
 	codes  []byte
 	props  []byte
-	batch  *store.Batch
-	gates  []Link // connections that hold something for the open ticket
-	held   []heldGates
-	ticket uint64
-	frames frames
+	open   openBatch
+	held   []heldBatch // submitted, oldest first
+	ticket uint64      // of the open batch
+	// starved are reads that have to wait; stalled are connections
+	// whose publisher waits until less is uncommitted.
+	starved []starving
+	stalled []Link
+	pending int64 // bytes in held
+	unsaved map[string]struct{}
+	frames  frames
 	// view is the message being routed while it still belongs to the read buffer.
 	view     record.Message
 	outbox   [][]mail
@@ -58,19 +62,19 @@ type Shard struct {
 	debug    bool
 	swept    record.Instant
 	unkept   bool // a commit of the message being routed failed
+	queued   int64
 
 	// guarded by mu
 	mu sync.Mutex
 	// waiting is the weight of the inbox, for other loops
 	waiting atomic.Int64
-	inbox   []mail
-	spare   []mail
-	closed  bool
-}
-
-type heldGates struct {
-	ticket uint64
-	links  []Link
+	// low is the lowest sequence number that this loop may have given to an entry
+	// that is not committed; 0: none. hungry: it waits for others to get on.
+	low    atomic.Uint64
+	hungry atomic.Bool
+	inbox  []mail
+	spare  []mail
+	closed bool
 }
 
 // expiring is a retained message that has a message expiry.
@@ -85,6 +89,7 @@ const (
 	mailDeliver mailKind = iota + 1
 	mailFunc
 	mailRelease
+	mailRefused
 )
 
 // mail is what one loop has for another.
@@ -95,7 +100,8 @@ type mail struct {
 	d      session.Delivery
 	seq    uint64
 	ticket uint64
-	at     record.Instant // when it was routed
+	key    record.SessionKey // of the session whose queue has the entry; 0: none has
+	at     record.Instant    // when it was routed
 	kind   mailKind
 }
 
@@ -121,7 +127,7 @@ type Counters struct {
 func (h *Hub) AddShard(wake func()) *Shard {
 	sh := &Shard{
 		Hub: h, ID: len(h.Shards), wake: wake,
-		cache: router.NewCache(h.Tree, cacheEntries, cacheBytes), batch: new(store.Batch),
+		cache: router.NewCache(h.Tree, cacheEntries, cacheBytes), open: openBatch{Batch: new(store.Batch)},
 		dropping: make(map[*Client][session.NumDrops]uint64), ticket: 1,
 	}
 	h.Shards = append(h.Shards, sh)
@@ -135,6 +141,7 @@ func (sh *Shard) Now() record.Instant { return sh.now }
 func (sh *Shard) Begin(now record.Instant) {
 	sh.now = now
 	sh.debug = sh.Hub.Log.Enabled(logging.Debug)
+	sh.beginBatch()
 }
 
 // Turn works on what other loops and timers have for this one. Called in each
@@ -149,11 +156,13 @@ func (sh *Shard) Turn() {
 		m := &in[i]
 		switch m.kind {
 		case mailDeliver:
-			sh.deliver(m.c, m.msg, m.d, m.seq, m.at)
+			sh.deliverMail(m)
 		case mailFunc:
 			m.fn()
 		case mailRelease:
 			sh.release(m.ticket)
+		case mailRefused:
+			sh.refused(m.c, m.d.NoRoom)
 		}
 	}
 	clear(in)
@@ -167,6 +176,8 @@ func (sh *Shard) Turn() {
 	sh.sessions.Advance(sh.now, sh.sessionDue)
 	sh.retained.Advance(sh.now, sh.retainedDue)
 	sh.logDrops()
+	sh.feedStarved()
+	sh.saveUnsaved()
 	if sh.now-sh.swept >= record.Second {
 		// Stale entries would keep ended sessions from the collector.
 		sh.swept = sh.now
@@ -254,6 +265,7 @@ func (sh *Shard) Close() {
 func (sh *Shard) End() {
 	sh.commit()
 	sh.post()
+	sh.endBatch()
 }
 
 func (sh *Shard) post() {
@@ -275,52 +287,8 @@ func (sh *Shard) mailTo(to *Shard, m mail) {
 		sh.outbox = make([][]mail, len(sh.Hub.Shards))
 	}
 	sh.outbox[to.ID] = append(sh.outbox[to.ID], m)
-	if sh.outN++; sh.outN >= outboxNow && len(sh.batch.Ops) == 0 {
+	if sh.outN++; sh.outN >= outboxNow && len(sh.open.Ops) == 0 {
 		sh.post()
-	}
-}
-
-// commit submits what the batch changed. An engine that answers at once is given
-// each step's changes before the step's packets leave (see apply), so this is
-// for the others: their packets wait in the connections under the batch's ticket.
-func (sh *Shard) commit() {
-	if len(sh.batch.Ops) == 0 {
-		return
-	}
-	b, t := sh.batch, sh.ticket
-	sh.batch = new(store.Batch)
-	sh.ticket++
-	sh.held = append(sh.held, heldGates{ticket: t, links: sh.gates})
-	sh.gates = nil
-	sh.Hub.Store.Commit(b, sh.Hub.Cfg().Level, func(err error) {
-		if err != nil {
-			sh.Post(func() { sh.failed(t, err) })
-			return
-		}
-		sh.put(mail{kind: mailRelease, ticket: t})
-	})
-}
-
-// release lets out what waited for this commit and the ones before it.
-func (sh *Shard) release(ticket uint64) {
-	for len(sh.held) > 0 && sh.held[0].ticket <= ticket {
-		for _, l := range sh.held[0].links {
-			l.Release(ticket)
-		}
-		sh.held[0].links = nil
-		sh.held = sh.held[1:]
-	}
-}
-
-// failed ends the connections that wait for a commit that did not happen: an
-// acknowledgement that cannot be kept is never sent.
-func (sh *Shard) failed(ticket uint64, err error) {
-	sh.Hub.Log.Error("Error: unable to store: %v. Connections that wait for it are closed.", err)
-	for len(sh.held) > 0 && sh.held[0].ticket <= ticket {
-		for _, l := range sh.held[0].links {
-			l.Kick(End{Code: mqtt.ImplementationSpecific, Reason: logging.ReasonImplementation, Text: "unable to store"})
-		}
-		sh.held = sh.held[1:]
 	}
 }
 
@@ -349,112 +317,6 @@ func (sh *Shard) guard(c *Client, fx *session.Effects) {
 func (sh *Shard) putFX(fx *session.Effects) {
 	fx.Reset()
 	sh.fx = append(sh.fx, fx)
-}
-
-// apply carries out what a step of c asked for: persist, then send. Messages
-// that the step publishes itself are routed last; nobody waits for them.
-func (sh *Shard) apply(c *Client, fx *session.Effects) {
-	kept := sh.keepOps(c, fx.Ops)
-	if l := c.link; l != nil && len(fx.Sends) > 0 {
-		sh.sendAll(l, fx.Sends, kept)
-	}
-	for why, n := range fx.Drops {
-		if n > 0 {
-			sh.countDrop(c, session.Drop(why), uint64(n))
-		}
-	}
-	if fx.Stalled > 0 {
-		sh.Count.PubcompMissing++
-		sh.Hub.Log.Warning("Client %s has not completed %d QoS 2 messages: PUBREC came, PUBCOMP did not.", c.ID, fx.Stalled)
-	}
-	if fx.NeedQueue {
-		sh.fetch(c)
-	}
-	for _, w := range fx.Publish {
-		sh.publishWill(c, w)
-	}
-	for i := range fx.Handed {
-		sh.handOn(c, &fx.Handed[i])
-	}
-}
-
-// keepOps adds a step's changes to the batch; an engine that answers at once has
-// them now. false: they are not kept, so nothing that depends on them may leave
-// and the connection ends.
-func (sh *Shard) keepOps(c *Client, ops []record.Op) bool {
-	if len(ops) == 0 {
-		return true
-	}
-	sh.batch.Ops = append(sh.batch.Ops, ops...)
-	err := sh.commitNow()
-	if err != nil && c.link != nil {
-		sh.Later(c.link, End{Code: mqtt.ImplementationSpecific, Reason: logging.ReasonImplementation, Text: "unable to store"})
-	}
-	return err == nil
-}
-
-// commitNow commits the batch if the engine answers at once.
-func (sh *Shard) commitNow() (err error) {
-	if !sh.Hub.Store.Immediate() {
-		return nil
-	}
-	sh.Hub.Store.Commit(sh.batch, sh.Hub.Cfg().Level, func(e error) { err = e })
-	clear(sh.batch.Ops)
-	sh.batch.Ops = sh.batch.Ops[:0]
-	if err != nil {
-		sh.unkept = true
-		sh.Hub.Log.Error("Error: unable to store: %v.", err)
-	}
-	return err
-}
-
-// sendAll hands packets to a connection, those that depend on the batch under its
-// ticket.
-func (sh *Shard) sendAll(l Link, sends []session.Send, kept bool) {
-	var gate uint64
-	if len(sh.batch.Ops) > 0 {
-		gate = sh.ticket
-		sh.gates = append(sh.gates, l)
-	}
-	for i := range sends {
-		s := &sends[i]
-		switch {
-		case !gated(s):
-			l.Send(s, 0)
-		case kept:
-			l.Send(s, gate)
-		}
-	}
-}
-
-// gated reports whether a packet has to wait for the commit of its batch.
-func gated(s *session.Send) bool {
-	return s.Type != pingresp && (s.Type != publish || s.QoS > 0)
-}
-
-// fetch reads the next entries of a stored queue.
-func (sh *Shard) fetch(c *Client) {
-	from, limit := c.S.QueueFrom()
-	key := c.S.Key()
-	take := func(es []record.Queued, err error) {
-		if c.S.Key() != key || c.ended {
-			return // another session under this id by now
-		}
-		if err != nil {
-			sh.Hub.Log.Error("Error: unable to read the queue of %s: %v.", c.ID, err)
-		}
-		fx := sh.fxFor(c)
-		c.S.Refill(es, sh.now, fx)
-		sh.apply(c, fx)
-		sh.putFX(fx)
-	}
-	if sh.Hub.Store.Immediate() {
-		sh.Hub.Store.ReadQueue(key, from, limit, take)
-		return
-	}
-	sh.Hub.Store.ReadQueue(key, from, limit, func(es []record.Queued, err error) {
-		sh.Post(func() { take(es, err) })
-	})
 }
 
 // countDrop counts a drop for the broker and for the once-a-minute log line.
@@ -500,7 +362,17 @@ func (sh *Shard) schedule(c *Client) {
 
 func (sh *Shard) sessionDue(c *Client) {
 	c.timerAt = 0
-	if c.ended || c.S.Online() {
+	if c.ended {
+		return
+	}
+	if c.reread {
+		c.reread = false
+		fx := sh.fxFor(c)
+		c.S.Reread(sh.now, fx)
+		sh.apply(c, fx)
+		sh.putFX(fx)
+	}
+	if c.S.Online() {
 		return
 	}
 	fx := sh.getFX()

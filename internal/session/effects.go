@@ -42,6 +42,8 @@ const (
 	DropNoPacketID        // all 65,535 identifiers are in use
 	DropStore             // the store refused the change
 	DropNotPermitted      // the right to read was removed while it waited
+	DropQueueAge          // max_queued_age
+	DropTotalBytes        // max_total_queued_bytes
 	NumDrops
 )
 
@@ -49,7 +51,7 @@ const (
 func (d Drop) String() string {
 	return [...]string{
 		"none", "queue-count", "queue-bytes", "too-large", "expired", "output-bytes", "output-count",
-		"no-packet-id", "store", "not-permitted",
+		"no-packet-id", "store", "not-permitted", "queue-age", "total-bytes",
 	}[d]
 }
 

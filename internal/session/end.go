@@ -42,6 +42,9 @@ func (s *Session) Detach(e Ending, now record.Instant, fx *Effects) (ended bool)
 		s.publishWill(fx)
 	}
 	s.setDeadlines(now)
+	if s.out != nil && s.rules.Unload {
+		s.out.q.unload()
+	}
 	fx.Ops = append(fx.Ops, record.Op{Kind: record.PutSession, Key: s.rec.Key, Session: s.Record()})
 	return false
 }
@@ -56,15 +59,44 @@ func (s *Session) setDeadlines(now record.Instant) {
 	}
 }
 
+const (
+	// willGrace is what clients have to come back in after the broker ended without
+	// a stop, before their wills are published.
+	willGrace = 30 * record.Second
+	// willSpread keeps the wills of many sessions from going out in one moment.
+	willSpread = 10 * record.Second
+)
+
+// restart sets the deadlines of a session that a store kept. What has passed of
+// an interval before the restart stays passed. One that was connected when the
+// broker ended counts as disconnected now, and is reported.
+func (s *Session) restart(now record.Instant) (wasOnline bool) {
+	wasOnline = s.rec.Disconnected == 0
+	if wasOnline || s.rec.Disconnected > now {
+		s.rec.Disconnected = now
+	}
+	s.setDeadlines(s.rec.Disconnected)
+	if s.will == nil {
+		return wasOnline
+	}
+	if wasOnline {
+		s.dueWill = max(s.dueWill, now+willGrace) + record.Instant(s.rec.Key%1000)*(willSpread/1000)
+	}
+	return wasOnline
+}
+
 // Due is when Timer wants to be called next; 0: never.
 func (s *Session) Due() record.Instant {
-	switch {
-	case s.online:
+	if s.online {
 		return 0
-	case s.dueWill == 0 || (s.dueEnd != 0 && s.dueEnd < s.dueWill):
-		return s.dueEnd
 	}
-	return s.dueWill
+	first := s.dueEnd
+	for _, at := range [...]record.Instant{s.dueWill, s.dueAge()} {
+		if at != 0 && (first == 0 || at < first) {
+			first = at
+		}
+	}
+	return first
 }
 
 // Timer carries out what is due and reports whether the session has ended; then
@@ -79,6 +111,9 @@ func (s *Session) Timer(now record.Instant, fx *Effects) (ended bool) {
 	}
 	if s.dueWill != 0 && now >= s.dueWill {
 		s.publishWill(fx)
+	}
+	if at := s.dueAge(); at != 0 && now >= at {
+		s.shed(now, fx)
 	}
 	return false
 }
@@ -132,9 +167,9 @@ func (s *Session) End(fx *Effects) {
 	}
 }
 
-// Spilled reports whether part of the queue is in the store alone, so that the
-// caller reads it before End hands shared messages on.
-func (s *Session) Spilled() bool { return s.out != nil && s.out.q.spilled > 0 }
+// Handing reports whether messages of shared subscriptions may be in the store
+// alone, so that the caller reads them, from QueueFrom on, and hands them on.
+func (s *Session) Handing() bool { return s.out != nil && s.out.q.spilled > 0 && s.out.q.handing }
 
 // Will returns the will in force, nil for none.
 func (s *Session) Will() *record.Will { return s.will }

@@ -182,7 +182,7 @@ func TestRestore(t *testing.T) {
 		return record.Queued{Msg: message("m"), Seq: seq, QoS: q}
 	}
 	sv := &store.Saved{
-		Session: record.Session{ClientID: "c", UserName: "u", Key: testKey, Version: mqtt.V5, Expiry: 60},
+		Session: record.Session{ClientID: "c", UserName: "u", Key: testKey, Version: mqtt.V5, Expiry: 60, Disconnected: 500 * record.Second},
 		Subs:    []record.Subscription{{Filter: "a"}, {Filter: "b", QoS: 2}},
 		Inflight: []store.Inflight{
 			{Entry: entry(1, 1), PacketID: 9, State: uint8(flow.AwaitPuback)},
@@ -191,9 +191,11 @@ func TestRestore(t *testing.T) {
 		},
 		Inbound: []uint16{5, 6},
 		Will:    will("w", 7),
-		Queued:  3, QueuedBytes: 3, FirstSeq: 4,
+		Queued:  3, QueuedBytes: 3, FirstSeq: 4, LastSeq: 6,
 	}
-	tr := &trace{t: t, s: Restore(&rules, sv, 500*record.Second), now: 600 * record.Second}
+	s, wasOnline := Restore(&rules, sv, 502*record.Second)
+	is(t, "was online", wasOnline, false)
+	tr := &trace{t: t, s: s, now: 600 * record.Second, seq: 6}
 	is(t, "persistent", tr.s.Persistent(), true)
 	is(t, "online", tr.s.Online(), false)
 	is(t, "due", tr.s.Due(), 507*record.Second)
@@ -201,10 +203,10 @@ func TestRestore(t *testing.T) {
 	is(t, "open", tr.s.QoS2Open(), 2)
 	is(t, "in use", tr.s.InUse(5), true)
 	is(t, "in use", tr.s.InUse(6), true)
-	is(t, "spilled", tr.s.Spilled(), true)
+	is(t, "spilled", spilled(&tr.s), true)
 	tr.counts(3, 3, 3)
 	tr.deliver("x", 1)
-	tr.want("enqueue 1:x q1")
+	tr.want("enqueue 7:x q1")
 	tr.s.Timer(507*record.Second, &tr.fx)
 	tr.want("delete will; publish will w")
 	is(t, "due", tr.s.Due(), 560*record.Second)
@@ -216,7 +218,7 @@ func TestRestore(t *testing.T) {
 	tr.want("PUBLISH 9 m q1 dup; PUBREL 4; PUBLISH 10 m q2 dup; read queue")
 	from, _ := tr.s.QueueFrom()
 	is(t, "read from", from, 4)
-	tr.s.Refill(entries(4, 5), tr.now, &tr.fx)
+	tr.refill(4, 5)
 	tr.want("inflight 4 id=11 puback; inflight 5 id=12 puback; PUBLISH 11 m q1; PUBLISH 12 m q1; read queue")
 	tr.deliver("y", 1)
 	is(t, "stalled at once", tr.fx.Stalled, 0)
@@ -233,19 +235,19 @@ func TestRestore(t *testing.T) {
 func TestRestoreLittle(t *testing.T) {
 	rules := Rules{QueueWindow: 2}
 	base := record.Session{ClientID: "c", Key: testKey, Version: mqtt.V311, Expiry: NeverExpires}
-	s := Restore(&rules, &store.Saved{Session: base}, 5)
+	s, _ := Restore(&rules, &store.Saved{Session: base}, 5)
 	is(t, "due", s.Due(), 0)
 	if s.out != nil || s.in != nil || s.subs != nil {
 		t.Error("memory is held for nothing")
 	}
-	s = Restore(&rules, &store.Saved{Session: base, Queued: 1, QueuedBytes: 2, FirstSeq: 3}, 5)
-	is(t, "spilled", s.Spilled(), true)
-	s = Restore(&rules, &store.Saved{Session: base, Inflight: []store.Inflight{
+	s, _ = Restore(&rules, &store.Saved{Session: base, Queued: 1, QueuedBytes: 2, FirstSeq: 3}, 5)
+	is(t, "spilled", spilled(&s), true)
+	s, _ = Restore(&rules, &store.Saved{Session: base, Inflight: []store.Inflight{
 		{Entry: record.Queued{Msg: message("m"), Seq: 1, QoS: 2}, PacketID: 1, State: uint8(flow.AwaitPubcomp)},
 	}}, 5)
 	_, _, n := s.Queued()
 	is(t, "in flight", n, 1)
-	is(t, "spilled", s.Spilled(), false)
+	is(t, "spilled", spilled(&s), false)
 }
 
 // TestReset: nothing that the effects pointed to is held after them.

@@ -49,8 +49,10 @@ func (s *Session) Publish(id uint16, q mqtt.QoS, refuse mqtt.ReasonCode, reason 
 	if refuse.IsError() {
 		switch {
 		case q == mqtt.AtLeastOnce && v5:
+			s.pendingQ1++
 			fx.ack(packet.PUBACK, id, refuse, reason)
 		case q == mqtt.AtLeastOnce:
+			s.pendingQ1++
 			fx.ack(packet.PUBACK, id, mqtt.Success, "")
 		case v5:
 			// The identifier is free at once [MQTT-4.3.3-9].

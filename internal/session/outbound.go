@@ -33,21 +33,34 @@ func (o *outbound) checkOwed(now record.Instant, fx *Effects) {
 }
 
 // queue holds what waits for room in the window. For a stored session only the
-// first entries are in memory; spilled counts those that are in the store alone.
+// first entries are in memory, with Rules.Unload none while it is offline; spilled
+// counts those that are in the store alone.
+//
+// Sequence numbers do not come in order: each loop hands them out for what its
+// publishers send. So an entry goes to the store alone only if its number is
+// next or above; one that is late stays in memory. What is in memory or was sent
+// is below next, what is in the store alone is not, and nothing is read twice.
 type queue struct {
 	items   []record.Queued
 	head    int
 	bytes   int64
 	spilled int
-	// next is the lowest sequence number that may be in the store alone.
-	next uint64
+	next    uint64
+	// last is the highest number in the store alone.
+	last uint64
+	// oldest is when what waits longest was accepted, as far as is known; 0: not
+	// known.
+	oldest record.Instant
 	// reading: a Refill has been asked for and not come.
 	reading bool
+	// handing: entries in the store alone may belong to a shared subscription.
+	handing bool
 }
 
 func (q *queue) len() int { return len(q.items) - q.head + q.spilled }
 
 func (q *queue) push(e record.Queued) {
+	q.passed(e.Seq)
 	if q.head > 0 && len(q.items) == cap(q.items) {
 		n := copy(q.items, q.items[q.head:])
 		clear(q.items[n:])
@@ -73,6 +86,35 @@ func (q *queue) pop() (e record.Queued, ok bool) {
 	return e, true
 }
 
+// passed notes a number that needs no reading: the entry is in memory, or is
+// being sent. While something is in the store alone, next is its beginning.
+func (q *queue) passed(seq uint64) {
+	if q.spilled == 0 && seq >= q.next {
+		q.next = seq + 1
+	}
+}
+
+// spill leaves an entry to the store.
+func (q *queue) spill(e *record.Queued) {
+	q.spilled++
+	q.last = max(q.last, e.Seq)
+	q.handing = q.handing || e.Group != ""
+}
+
+// unload leaves all that is in memory to the store, for a session that nobody is
+// connected to.
+func (q *queue) unload() {
+	if q.head < len(q.items) {
+		q.oldest = q.items[q.head].Msg.At
+	}
+	for i := q.head; i < len(q.items); i++ {
+		e := &q.items[i]
+		q.next = min(q.next, e.Seq)
+		q.spill(e)
+	}
+	q.items, q.head = nil, 0
+}
+
 func (s *Session) outbound() *outbound {
 	if s.out == nil {
 		s.out = new(outbound)
@@ -87,6 +129,10 @@ type Delivery struct {
 	SubID  uint32
 	QoS    mqtt.QoS // the lower of published and granted [MQTT-3.8.4-8]
 	Retain bool
+	// Stored: the batch of the publisher's loop has put the entry into the store.
+	Stored bool
+	// NoRoom: the broker as a whole is at its limit; nothing more may wait.
+	NoRoom bool
 }
 
 // Deliver gives the session a message that matched one of its subscriptions.
@@ -108,7 +154,7 @@ func (s *Session) Deliver(m *record.Message, d Delivery, seq uint64, now record.
 		return false
 	}
 	if s.online && s.tooLarge(m, d, now) {
-		s.dropped(DropTooLarge, fx)
+		s.discard(DropTooLarge, seq, d.Stored, fx)
 		return true
 	}
 	o := s.outbound()
@@ -118,38 +164,70 @@ func (s *Session) Deliver(m *record.Message, d Delivery, seq uint64, now record.
 	e := record.Queued{Msg: m, Seq: seq, SubID: d.SubID, QoS: d.QoS, Retain: d.Retain, Group: d.Group}
 	if s.online && !s.resending && o.q.len() == 0 && o.snd.Free() > 0 {
 		if m.Expired(now) {
-			s.dropped(DropExpired, fx)
+			s.discard(DropExpired, seq, d.Stored, fx)
 			return true
 		}
-		if s.persistent {
-			fx.Ops = append(fx.Ops, record.Op{Kind: record.Enqueue, Key: s.rec.Key, Entry: e})
-		}
+		s.enqueue(e, d.Stored, fx)
+		o.q.passed(seq)
 		return s.start(e, fx)
 	}
-	if why := s.full(m); why != DropNone {
-		s.dropped(why, fx)
+	why := s.full()
+	if d.NoRoom && why == DropNone {
+		why = DropTotalBytes
+	}
+	if why != DropNone && !s.makeRoom(why, fx) {
+		s.discard(why, seq, d.Stored, fx)
 		return false
 	}
+	s.enqueue(e, d.Stored, fx)
 	o.q.bytes += int64(m.Size())
-	if !s.persistent {
-		o.q.push(e)
-		return true
+	if o.q.len() == 0 {
+		o.q.oldest = m.At
 	}
-	fx.Ops = append(fx.Ops, record.Op{Kind: record.Enqueue, Key: s.rec.Key, Entry: e})
-	if o.q.spilled > 0 || len(o.q.items)-o.q.head >= max(s.rules.QueueWindow, 1) {
-		if o.q.spilled == 0 {
-			o.q.next = seq
-		}
-		o.q.spilled++
+	if s.persistent && seq >= o.q.next && (o.q.spilled > 0 || !s.online && s.rules.Unload || len(o.q.items)-o.q.head >= max(s.rules.QueueWindow, 1)) {
+		o.q.spill(&e)
 		return true
 	}
 	o.q.push(e)
 	return true
 }
 
-// full applies max_queued_messages and max_queued_bytes. The newest message is
-// dropped, never an older one. Offline, messages in flight count too.
-func (s *Session) full(m *record.Message) Drop {
+// enqueue stores a queue entry unless that has been done.
+func (s *Session) enqueue(e record.Queued, stored bool, fx *Effects) {
+	if s.persistent && !stored {
+		fx.Ops = append(fx.Ops, record.Op{Kind: record.Enqueue, Key: s.rec.Key, Entry: e})
+	}
+}
+
+// discard drops a message that has not been queued here.
+func (s *Session) discard(why Drop, seq uint64, stored bool, fx *Effects) {
+	s.dropped(why, fx)
+	if stored {
+		s.dequeue(seq, fx)
+	}
+}
+
+// Refused takes a message that was not even queued because the session was known
+// to be at its limit.
+func (s *Session) Refused(fx *Effects) {
+	why := DropQueueCount
+	if s.out != nil {
+		if w := s.full(); w != DropNone {
+			why = w
+		}
+	}
+	s.dropped(why, fx)
+}
+
+// Full reports whether a further message would be above a limit of this session
+// and nothing would make room for it.
+func (s *Session) Full() bool {
+	return s.out != nil && !s.rules.DropOldest && s.full() != DropNone
+}
+
+// full applies max_queued_messages and max_queued_bytes. Offline, messages in
+// flight count too.
+func (s *Session) full() Drop {
 	n, b := s.out.q.len(), s.out.q.bytes
 	if !s.online {
 		n += s.out.snd.Len()
@@ -161,6 +239,37 @@ func (s *Session) full(m *record.Message) Drop {
 		return DropQueueBytes
 	}
 	return DropNone
+}
+
+// makeRoom drops the oldest messages where the policy says so and reports
+// whether the new one may be queued. What is in the store alone has to be read
+// first: then the new one is taken, and Refill drops until the limits hold.
+func (s *Session) makeRoom(why Drop, fx *Effects) bool {
+	if !s.rules.DropOldest {
+		return false
+	}
+	for n := 0; ; n++ {
+		e, ok := s.out.q.pop()
+		if !ok {
+			if s.out.q.spilled == 0 {
+				return n > 0 // only what is in flight is left, which is never dropped
+			}
+			s.needQueue(fx)
+			return true
+		}
+		s.dropped(why, fx)
+		s.dequeue(e.Seq, fx)
+		if s.full() == DropNone {
+			return true
+		}
+	}
+}
+
+func (s *Session) needQueue(fx *Effects) {
+	if !s.out.q.reading {
+		s.out.q.reading = true
+		fx.NeedQueue = true
+	}
 }
 
 // start assigns an identifier and sends. The quota has been checked.
@@ -253,6 +362,9 @@ func (s *Session) pump(now record.Instant, fx *Effects) {
 		case e.Msg.Expired(now):
 			s.dropped(DropExpired, fx)
 			s.dequeue(e.Seq, fx)
+		case s.aged(e.Msg, now):
+			s.dropped(DropQueueAge, fx)
+			s.dequeue(e.Seq, fx)
 		case !fx.may(e.Msg):
 			s.dropped(DropNotPermitted, fx)
 			s.dequeue(e.Seq, fx)
@@ -263,38 +375,146 @@ func (s *Session) pump(now record.Instant, fx *Effects) {
 			s.start(e, fx)
 		}
 	}
-	if o.q.spilled > 0 && !o.q.reading && len(o.q.items)-o.q.head <= s.rules.QueueWindow/2 {
-		o.q.reading = true
-		fx.NeedQueue = true
+	if s.online && o.q.spilled > 0 && len(o.q.items)-o.q.head <= s.rules.QueueWindow/2 {
+		s.needQueue(fx)
 	}
+}
+
+// aged reports whether a message has waited longer than the limit.
+func (s *Session) aged(m *record.Message, now record.Instant) bool {
+	return s.rules.MaxQueuedAge > 0 && m.At != 0 && now-m.At >= record.Instant(s.rules.MaxQueuedAge)*record.Second
 }
 
 // QueueFrom says where the next Refill reads and how many entries it wants.
 func (s *Session) QueueFrom() (seq uint64, limit int) {
+	if s.out == nil {
+		return 0, max(s.rules.QueueWindow, 1)
+	}
 	return s.out.q.next, max(s.rules.QueueWindow, 1)
 }
 
-// Refill brings the entries that NeedQueue asked for.
-func (s *Session) Refill(entries []record.Queued, now record.Instant, fx *Effects) {
+// Refill brings the entries that NeedQueue asked for: all with a Seq from the one
+// that QueueFrom gave up to and including upTo. A connected client is given them;
+// for one that is away they are only looked at, for what a limit says must go.
+func (s *Session) Refill(entries []record.Queued, from, upTo uint64, now record.Instant, fx *Effects) {
 	o := s.outbound()
 	o.q.reading = false
+	if from != o.q.next || o.q.spilled == 0 {
+		// The connection ended meanwhile and the beginning moved.
+		if s.online {
+			s.pump(now, fx)
+		}
+		return
+	}
+	if !s.online {
+		s.trim(entries, upTo, now, fx)
+		return
+	}
 	for _, e := range entries {
 		o.q.push(e)
-		o.q.next = e.Seq + 1
 	}
 	o.q.spilled = max(o.q.spilled-len(entries), 0)
-	if len(entries) == 0 {
-		// The store has fewer than were counted: what it lost is lost, and
-		// counting on would ask for it for ever and hold its bytes against
-		// max_queued_bytes.
-		o.q.spilled, o.q.bytes = 0, 0
-		for _, e := range o.q.items[o.q.head:] {
-			o.q.bytes += int64(e.Msg.Size())
+	s.readUpTo(upTo)
+	s.pump(now, fx)
+}
+
+// readUpTo moves the beginning of what is in the store alone. Once all of it has
+// been read nothing may be left: what is still counted the store has lost, and
+// counting on would ask for it for ever and hold its bytes against the limits.
+func (s *Session) readUpTo(seq uint64) {
+	q := &s.out.q
+	q.next = max(q.next, seq+1)
+	if q.next <= q.last {
+		return
+	}
+	q.spilled, q.bytes, q.handing = 0, 0, false
+	for _, e := range q.items[q.head:] {
+		q.bytes += int64(e.Msg.Size())
+	}
+}
+
+// trim drops from the beginning of a stored queue what is too old or too much.
+func (s *Session) trim(entries []record.Queued, upTo uint64, now record.Instant, fx *Effects) {
+	q := &s.out.q
+	for i := range entries {
+		e := &entries[i]
+		why := DropNone
+		switch {
+		case e.Msg.Expired(now):
+			why = DropExpired
+		case s.aged(e.Msg, now):
+			why = DropQueueAge
+		case s.rules.DropOldest:
+			why = s.above()
 		}
+		if why == DropNone {
+			if q.oldest = e.Msg.At; q.oldest == 0 {
+				q.oldest = now
+			}
+			return
+		}
+		s.dropped(why, fx)
+		s.dequeue(e.Seq, fx)
+		q.spilled--
+		q.bytes -= int64(e.Msg.Size())
+		q.next = e.Seq + 1
+	}
+	s.readUpTo(upTo)
+	if q.spilled > 0 && (s.above() != DropNone && s.rules.DropOldest || s.rules.MaxQueuedAge > 0) {
+		s.needQueue(fx)
+	}
+}
+
+// above reports the limit that what waits is beyond.
+func (s *Session) above() Drop {
+	n, b := s.out.q.len()+s.out.snd.Len(), s.out.q.bytes
+	switch {
+	case s.rules.MaxQueued > 0 && n > s.rules.MaxQueued:
+		return DropQueueCount
+	case s.rules.MaxQueuedBytes > 0 && b > s.rules.MaxQueuedBytes:
+		return DropQueueBytes
+	}
+	return DropNone
+}
+
+// ReadFailed tells that the store could not be read; ask again later with
+// Reread.
+func (s *Session) ReadFailed() {
+	if s.out != nil {
+		s.out.q.reading = false
+	}
+}
+
+// Reread asks again for what a failed read did not bring.
+func (s *Session) Reread(now record.Instant, fx *Effects) {
+	if s.out == nil || s.out.q.spilled == 0 {
+		return
 	}
 	if s.online {
 		s.pump(now, fx)
+		return
 	}
+	s.needQueue(fx)
+}
+
+// Oldest is when what waits longest was accepted, as far as is known; 0: nothing
+// waits.
+func (s *Session) Oldest() record.Instant {
+	if s.out == nil || s.out.q.len() == 0 {
+		return 0
+	}
+	if q := &s.out.q; q.head < len(q.items) {
+		return q.items[q.head].Msg.At
+	}
+	return s.out.q.oldest
+}
+
+// dueAge is when what waits longest is too old to stay; 0: never.
+func (s *Session) dueAge() record.Instant {
+	if s.rules.MaxQueuedAge == 0 || s.out == nil || s.out.q.len() == 0 {
+		return 0
+	}
+	return s.Oldest() + record.Instant(s.rules.MaxQueuedAge)*record.Second
 }
 
 // tooLarge reports whether the PUBLISH would exceed the client's Maximum Packet
@@ -354,6 +574,31 @@ func (s *Session) Queued() (queued int, bytes int64, inflight int) {
 		return 0, 0, 0
 	}
 	return s.out.q.len(), s.out.q.bytes, s.out.snd.Len()
+}
+
+// QueuedBytes returns the payload bytes that wait, those in flight left out.
+func (s *Session) QueuedBytes() int64 {
+	if s.out == nil {
+		return 0
+	}
+	return s.out.q.bytes
+}
+
+// shed drops what has waited too long from the queue of an absent client.
+func (s *Session) shed(now record.Instant, fx *Effects) {
+	q := &s.out.q
+	for q.head < len(q.items) {
+		if !s.aged(q.items[q.head].Msg, now) {
+			return
+		}
+		e, _ := q.pop()
+		s.dropped(DropQueueAge, fx)
+		s.dequeue(e.Seq, fx)
+	}
+	if q.spilled > 0 {
+		q.oldest = now // looked at now; Refill finds out how it really is
+		s.needQueue(fx)
+	}
 }
 
 // Puback takes a PUBACK. ok false: protocol error [MQTT-4.8.0-1].

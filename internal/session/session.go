@@ -28,6 +28,11 @@ type Rules struct {
 	// limit.
 	MaxQueued      int
 	MaxQueuedBytes int64
+	// MaxQueuedAge is max_queued_age in seconds, 0: no limit.
+	MaxQueuedAge uint32
+	// DropOldest is queue_policy drop-oldest: at a limit what has waited longest
+	// goes, in place of what comes.
+	DropOldest bool
 	// MaxExpiry is persistent_client_expiration in seconds; 0: no limit.
 	MaxExpiry uint32
 	// MaxSubscriptions bounds the subscriptions of one session.
@@ -35,18 +40,20 @@ type Rules struct {
 	// QueueWindow is how many queued entries of a stored session are held in
 	// memory; the rest stays in the store until the window has room.
 	QueueWindow int
+	// Unload: nothing that waits for an absent client is held in memory.
+	Unload bool
 }
 
 // Session is one session, online or not.
 type Session struct {
 	// owned by the loop
 	rules *Rules
-	rec  record.Session
-	subs map[string]*record.Subscription
-	out  *outbound
-	in   *flow.Receiver
-	will *record.Will
-	drop *[NumDrops]uint64
+	rec   record.Session
+	subs  map[string]*record.Subscription
+	out   *outbound
+	in    *flow.Receiver
+	will  *record.Will
+	drop  *[NumDrops]uint64
 	// dueWill and dueEnd are deadlines, set when a connection ends and of no effect
 	// while online; 0: none.
 	dueWill, dueEnd record.Instant
@@ -68,9 +75,10 @@ func New(rules *Rules, key record.SessionKey, clientID string) Session {
 }
 
 // Restore makes an offline session from what a store kept. Entries behind those
-// in flight stay in the store until the client is back.
-func Restore(rules *Rules, sv *store.Saved, now record.Instant) Session {
-	s := Session{rules: rules, rec: sv.Session, persistent: true, will: sv.Will}
+// in flight stay in the store until the client is back. wasOnline: it was
+// connected when the store was left, so its record has changed.
+func Restore(rules *Rules, sv *store.Saved, now record.Instant) (s Session, wasOnline bool) {
+	s = Session{rules: rules, rec: sv.Session, persistent: true, will: sv.Will}
 	for i := range sv.Subs {
 		s.setSub(&sv.Subs[i])
 	}
@@ -83,7 +91,9 @@ func Restore(rules *Rules, sv *store.Saved, now record.Instant) Session {
 			}
 		}
 		o.q.spilled, o.q.bytes = sv.Queued, sv.QueuedBytes
-		o.q.next = sv.FirstSeq
+		o.q.next, o.q.last = sv.FirstSeq, sv.LastSeq
+		o.q.oldest = s.rec.Disconnected // later than it is; read and found out when something depends on it
+		o.q.handing = true
 	}
 	if len(sv.Inbound) > 0 {
 		s.in = new(flow.Receiver)
@@ -91,8 +101,7 @@ func Restore(rules *Rules, sv *store.Saved, now record.Instant) Session {
 			s.in.Accept(id)
 		}
 	}
-	s.setDeadlines(now)
-	return s
+	return s, s.restart(now)
 }
 
 // ClientID returns the client identifier.

@@ -80,6 +80,20 @@ func (tr *trace) fill(q mqtt.QoS, n int) {
 	tr.fx.Reset()
 }
 
+// refill brings what NeedQueue asked for: the entries from..to; with to below from
+// nothing, although the store was read as far as it was counted.
+func (tr *trace) refill(from, to uint64) {
+	first, _ := tr.s.QueueFrom()
+	upTo := to
+	if to < from {
+		upTo = max(tr.s.out.q.last, first)
+	}
+	tr.s.Refill(entries(from, to), first, upTo, tr.now, &tr.fx)
+}
+
+// spilled reports whether part of the queue is in the store alone.
+func spilled(s *Session) bool { return s.out != nil && s.out.q.spilled > 0 }
+
 func (tr *trace) puback(id uint16) bool { return tr.s.Puback(id, tr.now, &tr.fx) }
 func (tr *trace) pubrec(id uint16) bool { return tr.s.Pubrec(id, mqtt.Success, tr.now, &tr.fx) }
 func (tr *trace) pubcomp(id uint16) bool {

@@ -1,0 +1,41 @@
+package conn
+
+import (
+	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/record"
+)
+
+const (
+	// stallTime is how long a publisher waits for room in a queue or for storage
+	// before its connection is closed.
+	stallTime = 10 * record.Second
+	// stallStep is how often its message is offered again meanwhile.
+	stallStep = record.Second / 10
+)
+
+// stall keeps a PUBLISH that the hub cannot take now as the first packet of what
+// was read, and reads no further.
+func (c *Conn) stall(e *hub.End) {
+	now := c.env.Shard.Now()
+	if c.stalled == 0 {
+		c.stalled = now
+	}
+	if e == hub.WaitOrEnd {
+		if now-c.stalled >= stallTime {
+			c.fail(*e)
+			return
+		}
+		c.arm(now + stallStep)
+	}
+	c.held = true
+	c.env.Shard.Count.PacketsReceived-- // it will be received again
+	c.park()
+}
+
+// Continue implements hub.Link.
+func (c *Conn) Continue() {
+	if c.held {
+		c.held = false
+		c.unpark()
+	}
+}
