@@ -128,7 +128,7 @@ func (a *api) openHTTP() error {
 		if err != nil {
 			return err
 		}
-		if err := a.serve(ln, l); err != nil {
+		if err := a.serve(a.b.doors.secure(ln, l), l); err != nil {
 			return err
 		}
 	}

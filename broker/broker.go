@@ -25,8 +25,7 @@ import (
 	"github.com/midgemq/midge/internal/session"
 	"github.com/midgemq/midge/internal/store"
 	"github.com/midgemq/midge/internal/store/memstore"
-	"github.com/midgemq/midge/internal/transport"
-	"github.com/midgemq/midge/internal/wsproto"
+	"github.com/midgemq/midge/internal/tlsconf"
 	"github.com/midgemq/midge/mqtt"
 )
 
@@ -113,6 +112,8 @@ type Broker struct {
 	reloading   sync.Mutex // one reload at a time; guards reloadSteps
 	reloadSteps []reloadStep
 
+	doors doors
+
 	mu     sync.Mutex
 	bound  []loop.Bound
 	closed bool
@@ -160,6 +161,7 @@ func assignedID() string {
 func Settings(o *Options, l *config.Listener) *hub.Listener {
 	s := &hub.Listener{
 		Port: l.Port, AllowAnonymous: l.AllowAnonymous, MaxConnections: l.MaxConnections, MaxQoS: mqtt.ExactlyOnce,
+		IdentityAsUser: l.UseIdentityAsUsername, SubjectAsUser: l.UseSubjectAsUsername,
 		MaxTopicAlias: uint16(l.MaxTopicAlias), MaxTopicAliasBroker: uint16(l.MaxTopicAliasBroker),
 		Refuse31: !l.Versions.Has(3), Refuse311: !l.Versions.Has(4), Refuse5: !l.Versions.Has(5),
 	}
@@ -182,6 +184,7 @@ func New(o Options) (*Broker, error) {
 		o.ConnectionsPerLoop = loop.ConnectionsPerLoop
 	}
 	b := &Broker{opts: o, cfg: o.Config, log: o.Logger, store: o.Store, clock: loop.NewClock(), started: time.Now()}
+	b.doors = doors{b: b, sources: make(map[string]*tlsconf.Source)}
 	b.current.Store(b.cfg)
 	b.api = newAPI(b)
 	b.opts.control = b.api.request
@@ -209,29 +212,12 @@ func New(o Options) (*Broker, error) {
 // Start opens the listeners and runs the loops. The first $SYS update is made
 // before a listener is open, as clients expect it to be there.
 func (b *Broker) Start() error {
-	var opened []loop.Bound
-	for _, l := range b.cfg.Listeners {
-		if l.Protocol == config.HTTPAPI {
-			continue
-		}
-		spec := transport.ListenSpec{Address: l.Address, Port: l.Port, NoDelay: b.cfg.SetTCPNodelay}
-		if l.Protocol == config.WebSockets {
-			spec.Protocol = transport.WebSockets
-			spec.WebSocket = wsproto.ServerOptions{}
-		}
-		ls, err := transport.Listen(b.done, spec, b.log)
-		if err != nil {
-			for _, o := range opened {
-				_ = o.Listener.Close()
-			}
-			b.engine.Start()
-			b.engine.Close()
-			return err
-		}
-		s := Settings(&b.opts, l)
-		for _, t := range ls {
-			opened = append(opened, loop.Bound{Listener: t, Settings: s})
-		}
+	opened, err := b.doors.open()
+	if err != nil {
+		b.engine.Start()
+		b.engine.Close()
+		b.doors.close()
+		return err
 	}
 	b.engine.Start()
 	b.startSys()
@@ -253,7 +239,7 @@ func (b *Broker) Addresses() (a []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, l := range b.bound {
-		a = append(a, l.Addr().String())
+		a = append(a, l.Where())
 	}
 	return a
 }
@@ -299,6 +285,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		time.Sleep(5 * time.Millisecond)
 	}
 	b.engine.Close()
+	b.doors.close()
 	if err := b.store.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

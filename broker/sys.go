@@ -144,10 +144,11 @@ func (f *adminFace) Status(ctx context.Context) (admin.Status, error) {
 		Version: b.opts.Version, PID: os.Getpid(), Started: b.started, Uptime: int64(time.Since(b.started) / time.Second),
 		Loops: len(b.hub.Shards), Metrics: s.Map(), Drops: dropMap(drops), Ends: ends,
 	}
+	st.Metrics["tls_files_refused"] = b.doors.failures()
 	b.mu.Lock()
 	for _, l := range b.bound {
 		st.Listeners = append(st.Listeners, admin.Listener{
-			Address: l.Addr().String(), Protocol: l.Spec().Protocol.String(), Connections: l.Settings.Open.Load(),
+			Address: l.Where(), Protocol: l.Spec().Protocol.String(), Connections: l.Settings.Open.Load(),
 		})
 	}
 	b.mu.Unlock()
