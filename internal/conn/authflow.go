@@ -16,7 +16,7 @@ func record15(sec uint16) record.Instant { return record.Instant(sec) * 3 * reco
 // beginExchange starts the enhanced authentication that CONNECT asks for
 // [MQTT-4.12.0-1].
 func (c *Conn) beginExchange(a *hub.Admission) {
-	m := c.env.Shard.Hub.Cfg().Policy.Method(a.AuthMethod)
+	m := c.env.Shard.Hub.Security(c.listener).Method(a.AuthMethod)
 	if m == nil {
 		c.refuse(&hub.End{Code: mqtt.BadAuthenticationMethod, Reason: logging.ReasonBadAuthMethod, Text: "authentication method not supported"}, mqtt.V5)
 		return
@@ -112,7 +112,7 @@ func (c *Conn) authPacket(first byte, body []byte) (*hub.End, error) {
 	if c.state == stOpen && !x.reauth {
 		x.reauth = true
 		a := *x.admission
-		a.Exchange = c.env.Shard.Hub.Cfg().Policy.Method(x.method).Begin(&a.Request)
+		a.Exchange = c.env.Shard.Hub.Security(c.listener).Method(x.method).Begin(&a.Request)
 		x.admission = &a
 	}
 	c.next(data)

@@ -207,6 +207,7 @@ func (c *Conn) connect(first byte, body []byte) {
 		c.limits(a)
 	}
 	if d, taken := c.identify(a); taken {
+		a.Vouched = !d.Code.IsError()
 		c.decided(a, d)
 		return
 	}
@@ -214,7 +215,7 @@ func (c *Conn) connect(first byte, body []byte) {
 		c.beginExchange(a)
 		return
 	}
-	d, ok := sh.Hub.Cfg().Policy.Immediate(&a.Request)
+	d, ok := a.Under.Immediate(&a.Request)
 	if ok {
 		c.decided(a, d)
 		return
@@ -246,6 +247,11 @@ func (c *Conn) decided(a *hub.Admission, d auth.Decision) {
 	}
 	if d.UserName != "" {
 		a.HasUserName, a.UserName, a.Conn.UserName = true, d.UserName, d.UserName
+	}
+	a.Proof = d.Proof
+	if end := c.env.Shard.Rename(a); end != nil {
+		c.refuse(end, a.Version)
+		return
 	}
 	if !c.env.Shard.MayWill(a) {
 		c.refuse(&hub.End{Code: mqtt.NotAuthorized, Reason: logging.ReasonNotAuthorised, Text: "not permitted to publish the will"}, a.Version)

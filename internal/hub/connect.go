@@ -33,6 +33,11 @@ type Admission struct {
 	Problem      bool
 	ResponseInfo bool
 	Bridge       bool
+	// Proof is what the authenticator wants to see again; Vouched: the user name is
+	// that of a certificate. Under is what the login was judged by.
+	Proof   any
+	Vouched bool
+	Under   *auth.Security
 }
 
 // Negotiate checks a CONNECT against limits and configuration. A refusal has a
@@ -47,7 +52,8 @@ func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Adm
 	}
 	a := &Admission{Listener: l, CleanStart: p.CleanStart, AskedKeepAlive: p.KeepAlive, KeepAlive: p.KeepAlive, Problem: true, Bridge: p.Bridge}
 	a.ID = string(p.ClientID)
-	a.Version, a.Address, a.AllowAnonymous = p.Version, address, l.AllowAnonymous
+	a.Under = sh.Hub.Security(l)
+	a.Version, a.Address, a.AllowAnonymous = p.Version, address, a.Under.AllowAnonymous
 	a.Conn.Version = p.Version
 	if p.HasUserName {
 		a.HasUserName, a.UserName = true, string(p.UserName)
@@ -57,6 +63,9 @@ func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Adm
 	}
 	a.Conn.UserName = a.UserName
 	if e := sh.checkClientID(a, p); e != nil {
+		return nil, e
+	}
+	if e := sh.checkIDRules(a); e != nil {
 		return nil, e
 	}
 	if v5 {
@@ -93,9 +102,13 @@ func (sh *Shard) checkClientID(a *Admission, p *packet.Connect) *End {
 		return refuse(mqtt.ClientIDNotValid, logging.ReasonClientIDNotValid, "client identifier is empty")
 	case p.Version == mqtt.V311 && !p.CleanStart:
 		return refuse(mqtt.ClientIDNotValid, logging.ReasonClientIDNotValid, "client identifier is empty without clean session")
+	case a.Under.RefuseEmptyID && p.Version == mqtt.V5:
+		return refuse(mqtt.UnspecifiedError, logging.ReasonClientIDNotValid, "client identifier is empty")
+	case a.Under.RefuseEmptyID:
+		return refuse(mqtt.ClientIDNotValid, logging.ReasonClientIDNotValid, "client identifier is empty")
 	}
 	for {
-		a.ID = sh.Hub.Cfg().AssignedID()
+		a.ID = a.Under.AutoIDPrefix + sh.Hub.Cfg().AssignedID()
 		if sh.Hub.Find(a.ID) == nil {
 			break // [MQTT-3.2.2-16]
 		}
@@ -199,11 +212,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	c.link, c.keep, c.maxQoS = l, a.AskedKeepAlive, a.Listener.MaxQoS
 	c.warned, c.clean, c.since = false, a.CleanStart, sh.now
 	c.fast = a.Version != mqtt.V5 || (a.AliasOut == 0 && a.Conn.MaximumPacketSize == 0)
-	c.who = nil
-	if sh.Hub.Cfg().Policy.Authorizer != nil {
-		who := a.Client
-		c.who = &who
-	}
+	sh.admitRights(c, l, a)
 	live := uint32(liveOnline)
 	if a.Version == mqtt.V5 {
 		live |= liveV5
@@ -220,6 +229,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	sh.apply(c, fx)
 	fx.Reset()
 	if present {
+		sh.reviewSubscriptions(c)
 		sh.guard(c, fx)
 		c.S.Resume(sh.now, fx)
 		sh.apply(c, fx)
@@ -318,6 +328,7 @@ func (sh *Shard) Detached(c *Client, l Link, e session.Ending) {
 // ends with it.
 func (sh *Shard) offline(c *Client, e session.Ending) (ended bool) {
 	c.live.Store(c.live.Load() &^ liveOnline)
+	c.forgetVerdicts()
 	c.settle = c.last
 	c.fast = false
 	sh.Count.Connected--
@@ -337,7 +348,7 @@ func (sh *Shard) end(c *Client) {
 
 // endSession ends the session that the client has; another may follow.
 func (sh *Shard) endSession(c *Client) {
-	c.cursors = nil
+	c.cursors, c.resting = nil, nil
 	delete(sh.dropping, c)
 	c.S.Subscriptions(func(s *record.Subscription) bool {
 		sh.Hub.leave(c, s.Filter)
@@ -364,15 +375,10 @@ func (sh *Shard) endSession(c *Client) {
 // right to publish is asked for at this moment.
 func (sh *Shard) publishWill(c *Client, w *record.Will) {
 	m := *w.Msg
-	if az := sh.Hub.Cfg().Policy.Authorizer; az != nil {
-		who := c.who
-		if who == nil {
-			who = &auth.Client{ID: c.ID, UserName: c.S.UserName(), Version: c.S.Version()}
-		}
-		if az.Authorize(who, auth.Publish, m.Topic).IsError() {
-			return
-		}
+	if !sh.mayPublishWill(c, m.Topic) {
+		return
 	}
+	m.PublisherUser = c.S.UserName()
 	if w.HasExpiry {
 		m.Expires = sh.now + max(record.Instant(w.Expiry)*record.Second, 1)
 	}

@@ -60,9 +60,12 @@ type Config struct {
 	// MaxTotalQueued is max_total_queued_bytes: payload bytes in all queues, 0: no
 	// limit.
 	MaxTotalQueued int64
-	// Policy decides on rights.
+	// Policy decides on rights, where no Security was given to a listener.
 	Policy auth.Policy
-	// AssignedID makes client ids for clients that bring none.
+	// CheckRetainSource is check_retain_source.
+	CheckRetainSource bool
+	// AssignedID makes client ids for clients that bring none, but for the
+	// listener's prefix.
 	AssignedID func() string
 }
 
@@ -88,6 +91,8 @@ type Listener struct {
 	MaxConnections int
 	// Open counts open connections, those with earlier and later settings too.
 	Open atomic.Int64
+
+	security atomic.Pointer[auth.Security] // of the listener as it was opened, see Secure
 
 	from *Listener                // the settings the listener was opened with; nil: these
 	now  atomic.Pointer[Listener] // those in force, nil: these
@@ -145,6 +150,7 @@ type Hub struct {
 	queued  atomic.Int64           // payload bytes in all queues
 	trouble atomic.Pointer[string] // why storage takes nothing, nil: it does
 	expired atomic.Uint64
+	orphans atomic.Pointer[auth.Security]
 
 	// guarded by its own mutexes
 	table [tableShards]tableShard
@@ -257,7 +263,12 @@ type Client struct {
 	// owned by the shard's loop
 	S    session.Session
 	link Link
-	who  *auth.Client // nil without an authoriser
+	// listener is that of the last connection, as it was opened; nil: none since
+	// the start. hasUser: it gave a user name.
+	listener *Listener
+	hasUser  bool
+	// resting are subscriptions that the client may not hold at present.
+	resting map[string]struct{}
 	// cursors deliver retained messages of recent subscriptions.
 	cursors []*cursor
 	// timerAt is the earliest entry in the shard's wheel; 0: none.
@@ -280,6 +291,8 @@ type Client struct {
 	warned bool // the line about drops was written for this connection
 
 	// atomic
+	rights atomic.Pointer[rights] // nil: nobody was there to ask
+
 	live   atomic.Uint32 // liveOnline and others: what other loops need to know
 	stored atomic.Uint64 // the session's key once its record is submitted, 0 before and when it has none
 }

@@ -37,7 +37,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 		return refuse(mqtt.RetainNotSupported, logging.ReasonRetain, "retained messages are not available")
 	}
 	m := sh.viewOf(topic, p.Payload, p.Props)
-	m.QoS, m.Retain, m.Publisher = p.QoS, p.Retain, c.ID
+	m.QoS, m.Retain, m.Publisher, m.PublisherUser = p.QoS, p.Retain, c.ID, c.S.UserName()
 	if sh.debug {
 		sh.Hub.Log.ReceivedPublish(c.ID, line(m, &session.Send{QoS: p.QoS, Dup: p.Dup, Retain: p.Retain, PacketID: p.PacketID}))
 	}
@@ -113,10 +113,8 @@ func (sh *Shard) mayPublish(c *Client, m *record.Message, q mqtt.QoS) (mqtt.Reas
 	if m.Topic != "" && m.Topic[0] == '$' && !writable(m.Topic) && (cfg.Control == nil || !isControl(m.Topic)) {
 		return sh.denied(c, m, "topic is reserved to the broker")
 	}
-	if a := cfg.Policy.Authorizer; a != nil {
-		if code := a.Authorize(c.who, auth.Publish, m.Topic); code.IsError() {
-			return sh.denied(c, m, "not permitted to publish to this topic")
-		}
+	if !sh.may(c, auth.Publish, m.Topic) {
+		return sh.denied(c, m, "not permitted to publish to this topic")
 	}
 	return mqtt.Success, ""
 }
@@ -290,10 +288,8 @@ func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uin
 	case cfg.NoWildcards && strings.ContainsAny(inner, "+#"):
 		return mqtt.UnspecifiedError, noWildcards
 	}
-	if a := cfg.Policy.Authorizer; a != nil {
-		if code := a.Authorize(c.who, auth.Subscribe, inner); code.IsError() {
-			return mqtt.NotAuthorized, "not permitted to subscribe to this filter"
-		}
+	if !sh.may(c, auth.Subscribe, inner) {
+		return mqtt.NotAuthorized, "not permitted to subscribe to this filter"
 	}
 	q := min(o.QoS(), c.maxQoS)
 	sub := record.Subscription{Filter: filter, ID: id, QoS: q, NoLocal: o.NoLocal(), RetainAsPublished: o.RetainAsPublished()}
@@ -302,6 +298,7 @@ func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uin
 		return mqtt.QuotaExceeded, "too many subscriptions"
 	}
 	sh.Hub.enter(c, &sub)
+	delete(c.resting, filter)
 	sh.Hub.Log.Subscribed(c.ID, byte(q), filter)
 	if h := o.RetainHandling(); !shared && cfg.RetainAvailable && (h == 0 || h == 1 && !existed) {
 		sh.startCursor(c, inner, &sub)

@@ -3,7 +3,6 @@ package hub
 import (
 	"unsafe"
 
-	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/router"
 	"github.com/midgemq/midge/internal/session"
@@ -131,6 +130,7 @@ func (sh *Shard) own(m *record.Message) *record.Message {
 	}
 	t := unsafe.Slice(unsafe.StringData(m.Topic), len(m.Topic))
 	o := record.NewMessage(t, m.Payload, m.Props)
+	o.PublisherUser = m.PublisherUser
 	o.Publisher, o.Expires, o.QoS, o.Retain, o.Seq, o.At = m.Publisher, m.Expires, m.QoS, m.Retain, m.Seq, sh.now
 	return o
 }
@@ -160,8 +160,10 @@ func (sh *Shard) route(m *record.Message) (matched int) {
 		}
 		matched++
 		d := session.Delivery{QoS: min(m.QoS, q), Retain: m.Retain && t.RetainAsPublished, SubID: t.ID}
-		if d.QoS == 0 && c.shard == sh && c.fast && d.SubID == 0 && c.who == nil {
-			sh.deliver0(c, m, d.Retain)
+		if d.QoS == 0 && c.shard == sh && c.fast && d.SubID == 0 {
+			if sh.mayReceive(c, m) {
+				sh.deliver0(c, m, d.Retain)
+			}
 			continue
 		}
 		if d.QoS > 0 || c.shard != sh {
@@ -169,12 +171,9 @@ func (sh *Shard) route(m *record.Message) (matched int) {
 		}
 		sh.pass(c, keep, d)
 	}
+	sh.routed = m
 	for _, g := range res.Groups {
-		able := online
-		if sh.Hub.Cfg().Policy.Authorizer != nil {
-			able = func(c *Client) bool { return online(c) && sh.mayReceive(c, m) }
-		}
-		t, ok := g.Pick(able)
+		t, ok := g.Pick(sh.ableFn)
 		if !ok {
 			continue
 		}
@@ -266,7 +265,7 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 	if c.ended {
 		return
 	}
-	if c.who != nil && !sh.mayReceive(c, m) {
+	if !sh.mayReceive(c, m) {
 		if d.Stored {
 			sh.persist(record.Op{Kind: record.Dequeue, Key: c.S.Key(), Seq: seq})
 		}
@@ -296,23 +295,6 @@ func (sh *Shard) deliverMail(m *mail) {
 	} else if m.d.Group != "" {
 		sh.handOn(m.c, &record.Queued{Msg: m.msg, QoS: m.d.QoS, Retain: m.d.Retain, Group: m.d.Group})
 	}
-}
-
-// mayReceive asks whether the client may read the topic now; a right that was
-// removed stops at once.
-func (sh *Shard) mayReceive(c *Client, m *record.Message) bool {
-	a := sh.Hub.Cfg().Policy.Authorizer
-	if a == nil {
-		return true
-	}
-	if c.shard != sh {
-		return true // the owning loop decides before it delivers
-	}
-	who := c.who
-	if who == nil {
-		who = &auth.Client{ID: c.ID, UserName: c.S.UserName(), Version: c.S.Version()}
-	}
-	return !a.Authorize(who, auth.Receive, m.Topic).IsError()
 }
 
 // handOn gives an unacknowledged QoS 1 message of a shared subscription whose

@@ -50,6 +50,10 @@ type Shard struct {
 	pending int64 // bytes in held
 	unsaved map[string]struct{}
 	frames  frames
+	// routed is the message for which a member of a shared group is looked for;
+	// ableFn is able, made once.
+	routed *record.Message
+	ableFn func(*Client) bool
 	// view is the message being routed while it still belongs to the read buffer.
 	view     record.Message
 	outbox   [][]mail
@@ -130,6 +134,7 @@ func (h *Hub) AddShard(wake func()) *Shard {
 		cache: router.NewCache(h.Tree, cacheEntries, cacheBytes), open: openBatch{Batch: new(store.Batch)},
 		dropping: make(map[*Client][session.NumDrops]uint64), ticket: 1,
 	}
+	sh.ableFn = sh.able
 	h.Shards = append(h.Shards, sh)
 	return sh
 }
@@ -309,7 +314,7 @@ func (sh *Shard) fxFor(c *Client) *session.Effects {
 }
 
 func (sh *Shard) guard(c *Client, fx *session.Effects) {
-	if c.who != nil {
+	if c.rights.Load() != nil {
 		fx.May = func(m *record.Message) bool { return sh.mayReceive(c, m) }
 	}
 }

@@ -25,7 +25,7 @@ var authSlots = make(chan struct{}, authWorkers)
 // Authenticate asks the authenticator off the loop; done runs on the loop.
 func (sh *Shard) Authenticate(a *Admission, done func(auth.Decision)) {
 	sh.offLoop(func(ctx context.Context) func() {
-		d := sh.Hub.Cfg().Policy.Authenticator.Authenticate(ctx, &a.Request)
+		d := a.Under.Authenticator.Authenticate(ctx, &a.Request)
 		return func() { done(d) }
 	}, func() { done(auth.Decision{Code: mqtt.ServerBusy, Reason: "authentication took too long"}) })
 }
@@ -62,20 +62,6 @@ func (sh *Shard) offLoop(work func(context.Context) func(), late func()) {
 		}
 		sh.Post(then)
 	}()
-}
-
-// MayWill asks whether the client may publish its will; a will that could never
-// be published is refused at CONNECT.
-func (sh *Shard) MayWill(a *Admission) bool {
-	w := a.Conn.Will
-	if w == nil {
-		return true
-	}
-	if w.Msg.Topic[0] == '$' && !writable(w.Msg.Topic) {
-		return false
-	}
-	az := sh.Hub.Cfg().Policy.Authorizer
-	return az == nil || !az.Authorize(&a.Client, auth.Publish, w.Msg.Topic).IsError()
 }
 
 // Overflow counts a QoS 0 message that a connection could not take.

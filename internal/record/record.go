@@ -33,6 +33,8 @@ type Message struct {
 	Props []byte
 	// Publisher is the client id it came from, for No Local [MQTT-3.8.3-3].
 	Publisher string
+	// PublisherUser is the user name it had, "" for none, for check_retain_source.
+	PublisherUser string
 	// Seq is the order of acceptance, unique in this broker.
 	Seq uint64
 	// Expires is when the message expires; 0: never [MQTT-3.3.2-5].
