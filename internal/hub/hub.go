@@ -141,6 +141,7 @@ type Hub struct {
 	seed     maphash.Seed
 	// immediate is what Store says.
 	immediate bool
+	failing   store.Failing // Store, when it can fail for a while; nil: it cannot
 	batches   sync.Pool
 
 	// atomic
@@ -164,6 +165,7 @@ func New(cfg *Config, log *logging.Logger, st store.Store) *Hub {
 	}
 	h.cfg.Store(cfg)
 	h.immediate = st.Immediate()
+	h.failing, _ = st.(store.Failing)
 	h.batches.New = func() any { return new(store.Batch) }
 	for i := range h.table {
 		h.table[i].m = make(map[string]*Client)

@@ -27,12 +27,15 @@ func (h *Hub) Failing() error {
 	if why := h.trouble.Load(); why != nil {
 		return errors.New(*why)
 	}
+	if h.failing != nil {
+		return h.failing.Failing()
+	}
 	return nil
 }
 
-// SetTrouble tells that storage takes nothing, and why, or, with "", that it does
-// again. The engine keeps what it was given and completes it then; no batch
-// fails, so that no later change overtakes an earlier one. Any goroutine.
+// SetTrouble tells that nothing should be stored at present, and why, or, with "",
+// that it may be again: before the last of the room on a disk is gone, so that
+// messages are refused and no commit has to wait. Any goroutine.
 func (h *Hub) SetTrouble(why string) {
 	if why == "" {
 		h.trouble.Store(nil)

@@ -193,6 +193,9 @@ func ReferenceFor(code mqtt.ReasonCode, reference string) string {
 // a delay too; for the end of the broker.
 func (sh *Shard) PublishWills() {
 	for _, c := range sh.clients() {
+		if w := c.S.Will(); w == nil || w.Delay > 0 && c.S.Persistent() && !sh.Hub.immediate {
+			continue // it is stored and goes out after the next start, when its time has come
+		}
 		fx := sh.getFX()
 		c.S.PublishWill(fx)
 		sh.apply(c, fx)

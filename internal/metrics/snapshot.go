@@ -30,6 +30,10 @@ type Snapshot struct {
 
 	StoredMessages      int64 `metric:"stored_messages" kind:"gauge" sys:"messages/stored store/messages/count" help:"Messages held: retained, queued and in flight, each once."`
 	StoredBytes         int64 `metric:"stored_bytes" kind:"gauge" sys:"store/messages/bytes" help:"Payload bytes of the messages held."`
+	NotDurable          int64 `metric:"acknowledged_not_durable" kind:"gauge" sys:"store/acknowledged_not_durable" help:"Changes that were acknowledged and are not on stable storage yet; always 0 with persistence_sync flush."`
+	StorageDown         int64 `metric:"storage_down" kind:"gauge" sys:"store/down" help:"1 while storage takes nothing and messages that would be stored are refused."`
+	QueuedBytes         int64 `metric:"queued_bytes" kind:"gauge" sys:"store/queued/bytes" help:"Payload bytes that wait in the queues of all clients."`
+	StoreLost           int64 `metric:"store_lost_total" kind:"counter" sys:"store/lost" help:"Stored records that did not check and were left out, since the start."`
 	Subscriptions       int64 `metric:"subscriptions" kind:"gauge" sys:"subscriptions/count" help:"Ordinary subscriptions of all sessions."`
 	SharedSubscriptions int64 `metric:"shared_subscriptions" kind:"gauge" sys:"shared_subscriptions/count" help:"Members of shared subscriptions."`
 	Retained            int64 `metric:"retained_messages" kind:"gauge" sys:"retained messages/count" help:"Retained messages, those of $SYS included."`

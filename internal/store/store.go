@@ -59,6 +59,17 @@ type Saved struct {
 	LastSeq uint64
 }
 
+// Failing is what an engine on real storage implements beside Store. While
+// storage refuses (full, read-only, gone) such an engine fails no batch: it
+// keeps what was submitted, in order, tries again by itself, and completes it
+// when storage works again, so that no later change overtakes an earlier one.
+// Only Close fails what is left.
+type Failing interface {
+	// Failing returns why commits do not complete at present, nil when they do.
+	// Any goroutine; it costs one atomic load.
+	Failing() error
+}
+
 // Store is an engine.
 type Store interface {
 	// Commit submits a batch and returns at once. done runs when the batch is as

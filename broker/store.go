@@ -1,0 +1,239 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/midgemq/midge/internal/config"
+	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/metrics"
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/store"
+	"github.com/midgemq/midge/internal/store/memstore"
+	"github.com/midgemq/midge/internal/store/pebblestore"
+	"github.com/midgemq/midge/mqtt"
+)
+
+const (
+	// storeName is the directory below persistence_location.
+	storeName = "midge.store"
+	// reserve is the free space in bytes below which messages are refused, so that
+	// what is under way can still be written, and reserveShare the same as a share
+	// of the file system, for small ones: one in so many.
+	reserve      = 64 << 20
+	reserveShare = 20
+	// spaceEvery is how often free space is looked at.
+	spaceEvery = 500 * time.Millisecond
+	// lossEvery is how often at most a line says that records were damaged.
+	lossEvery = time.Minute
+)
+
+// StoreDirectory is where a broker with this configuration keeps its store. It
+// may be relative to the current directory.
+func StoreDirectory(c *config.Config) string {
+	return filepath.Join(c.Storage.Directory(), storeName)
+}
+
+// SchemaError is returned by New for a store that a newer version wrote.
+type SchemaError = pebblestore.SchemaError
+
+// disk is the store on disk with what the broker does around it.
+type disk struct {
+	b     *Broker
+	dir   string
+	store *pebblestore.Store
+	lost  atomic.Int64 // when a loss was last logged, in Unix seconds
+}
+
+// openStore opens the store, on disk or in memory, unless the caller brought one.
+func (b *Broker) openStore() error {
+	switch {
+	case b.store != nil:
+		return nil
+	case b.cfg.Persistence:
+		return b.openDisk()
+	}
+	b.mem = memstore.New()
+	b.store = b.mem
+	return nil
+}
+
+// startDisk begins what goes on beside the store.
+func (b *Broker) startDisk() {
+	if b.disk == nil {
+		return
+	}
+	b.wg.Add(1)
+	go func() {
+		defer b.wg.Done()
+		b.disk.watchSpace()
+	}()
+}
+
+// openDisk opens the store that the configuration asks for.
+func (b *Broker) openDisk() error {
+	d := &disk{b: b, dir: StoreDirectory(b.cfg)}
+	if err := os.MkdirAll(filepath.Dir(d.dir), 0o700); err != nil {
+		return fmt.Errorf("create persistence_location: %w", err)
+	}
+	if err := d.beforeOpen(); err != nil {
+		return err
+	}
+	st, err := pebblestore.Open(d.dir, pebblestore.Options{
+		Clock:    func() (record.Instant, time.Time) { return b.clock.Now(), time.Now() },
+		Interval: b.cfg.Storage.Interval,
+		Event:    d.event,
+	})
+	if err != nil {
+		return err
+	}
+	d.store, b.store, b.disk = st, st, d
+	d.say()
+	return nil
+}
+
+// say tells what an acknowledgement is worth.
+func (d *disk) say() {
+	s := &d.b.cfg.Storage
+	promise := map[config.Sync]string{
+		config.SyncFlush: "on stable storage: it survives power loss",
+		config.SyncWrite: "handed to the operating system: it survives the end of the broker, not that of the machine",
+		config.SyncInterval: fmt.Sprintf("not yet stored: up to %v of acknowledged messages are lost when the broker ends without a stop",
+			max(s.Interval, time.Second)),
+	}
+	say := d.b.log.Info
+	if s.Sync == config.SyncInterval {
+		say = d.b.log.Warning
+	}
+	say("Persistence in %s. What is acknowledged is %s (persistence_sync %s).", d.dir, promise[s.Sync], s.Sync)
+	for _, t := range s.SyncTopics {
+		d.b.log.Info("Messages on %s: what is acknowledged is %s.", t.Filter, promise[t.Sync])
+	}
+	for _, l := range d.b.cfg.Listeners {
+		if l.Sync != "" {
+			d.b.log.Info("Listener %s: what is acknowledged is %s.", l.Name(), promise[l.Sync])
+		}
+	}
+}
+
+// event logs what the engine tells. Any goroutine.
+func (d *disk) event(e pebblestore.Event) {
+	log := d.b.log
+	switch e.Kind {
+	case pebblestore.Unavailable:
+		log.Error("Error: Storage takes nothing: %v. Messages that have to be stored are refused or wait until it does; QoS 0 goes on.", e.Err)
+	case pebblestore.Available:
+		log.Notice("Storage works again.")
+	case pebblestore.Damaged, pebblestore.Lost:
+		now := time.Now().Unix()
+		if last := d.lost.Load(); now-last >= int64(lossEvery/time.Second) && d.lost.CompareAndSwap(last, now) {
+			log.Error("Error: Stored data is lost: %v. The metric store_lost_total counts.", e.Err)
+		}
+	case pebblestore.Background:
+		log.Warning("Warning: The store could not tidy up and tries again: %v.", e.Err)
+	case pebblestore.Slow:
+		log.Warning("Warning: The disk is slow: %v.", e.Err)
+	}
+}
+
+// watchSpace refuses messages before the disk is full, until the broker ends.
+func (d *disk) watchSpace() {
+	t := time.NewTicker(spaceEvery)
+	defer t.Stop()
+	low := false
+	for {
+		if free, size, ok := diskSpace(d.dir); ok {
+			now := free < min(reserve, size/reserveShare)
+			if now != low {
+				low = now
+				d.sayLow(low, free)
+			}
+		}
+		select {
+		case <-t.C:
+		case <-d.b.done.Done():
+			return
+		}
+	}
+}
+
+func (d *disk) sayLow(low bool, free uint64) {
+	if !low {
+		d.b.hub.SetTrouble("")
+		d.b.log.Notice("There is room on the disk again.")
+		return
+	}
+	d.b.hub.SetTrouble("the disk is full")
+	d.b.log.Error("Error: The disk with %s is full: %d MiB are left. Messages that have to be stored are refused or wait; QoS 0 goes on.", d.dir, free>>20)
+}
+
+// measure adds the figures of storage.
+func (b *Broker) measure(s *metrics.Snapshot) {
+	s.QueuedBytes = b.hub.QueuedBytes()
+	if b.hub.Failing() != nil {
+		s.StorageDown = 1
+	}
+	if b.mem != nil {
+		m := b.mem.Stats()
+		s.StoredMessages, s.StoredBytes = int64(m.Messages), m.Bytes
+	}
+	if b.disk != nil {
+		st := b.disk.store.Stats()
+		s.NotDurable = st.NotDurable
+		s.StoreLost = int64(st.Damaged + st.LostGroups)
+	}
+}
+
+// levelOf translates a level of the configuration.
+func levelOf(s config.Sync) store.Level {
+	switch s {
+	case config.SyncWrite:
+		return store.Write
+	case config.SyncInterval:
+		return store.Interval
+	default:
+		return store.Flush
+	}
+}
+
+// listenerLevel is listener_persistence_sync; nil: the broker's level holds.
+func listenerLevel(l *config.Listener) *store.Level {
+	if l.Sync == "" {
+		return nil
+	}
+	level := levelOf(l.Sync)
+	return &level
+}
+
+// storageRules adds what the options about storage and queues mean to the hub.
+func storageRules(o *Options, h *hub.Config) {
+	s := &o.Config.Storage
+	h.Level = levelOf(s.Sync)
+	h.MaxTotalQueued = int64(s.MaxTotalQueuedBytes)
+	h.Refuse = s.QueuePolicy == config.Refuse
+	h.Rules.DropOldest = s.QueuePolicy == config.DropOldest
+	h.Rules.MaxQueuedAge = uint32(s.MaxQueuedAge / time.Second)
+	h.Rules.Unload = o.Config.Persistence && o.Store == nil || o.Store != nil && !o.Store.Immediate()
+	if list := s.SyncTopics; len(list) > 0 {
+		h.TopicLevel = func(topic string) (level store.Level, ok bool) {
+			for i := range list {
+				if mqtt.Match(list[i].Filter, topic) {
+					level, ok = max(level, levelOf(list[i].Sync)), true
+				}
+			}
+			return level, ok
+		}
+	}
+}
+
+// IsSchemaError reports whether a start failed because a newer version wrote the
+// store.
+func IsSchemaError(err error) bool {
+	var e *SchemaError
+	return errors.As(err, &e)
+}
+
