@@ -67,9 +67,8 @@ type world struct {
 // forgotten. It has the fields of a real one beside the connection.
 type socket struct {
 	conn.Conn
-	w      *world
-	fd     int32
-	events uint32
+	w *world
+	_ [8]byte // descriptor and events
 }
 
 func (s *socket) Write(bufs [][]byte) (n int, err error) {
@@ -157,7 +156,7 @@ func run(n, subs int, kind string, publishes int) error {
 
 // attach connects client k and subscribes for it.
 func (w *world) attach(k, subs int) *socket {
-	s := &socket{w: w, events: syscall.SOCK_STREAM}
+	s := &socket{w: w}
 	w.settings.Count(1)
 	s.Init(w.env, s, w.settings, fmt.Sprintf("10.%d.%d.%d:1883", k>>16&255, k>>8&255, k&255), nil)
 	c := packet.Connect{Version: mqtt.V311, ClientID: fmt.Appendf(nil, "device-%07d", k), CleanStart: subs < 0}
