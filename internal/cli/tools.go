@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/midgemq/midge/internal/cli/bench"
+	"github.com/midgemq/midge/internal/cli/doctor"
 	"github.com/midgemq/midge/internal/cli/flagtable"
 	"github.com/midgemq/midge/internal/cli/ping"
 	"github.com/midgemq/midge/internal/cli/reach"
@@ -16,6 +17,7 @@ import (
 func measuring() []tool {
 	return []tool{
 		{"bench", reaching(bench.Run), []flagtable.Command{bench.Command()}},
+		{"doctor", reaching(doctor.Run), []flagtable.Command{doctor.Command()}},
 		{"ping", reaching(ping.Run), []flagtable.Command{ping.Command()}},
 	}
 }
