@@ -233,4 +233,3 @@ func resident() int64 {
 	n, _ := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
 	return n * int64(os.Getpagesize())
 }
-
