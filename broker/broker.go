@@ -8,7 +8,6 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -22,7 +21,6 @@ import (
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/loop"
 	"github.com/midgemq/midge/internal/record"
-	"github.com/midgemq/midge/internal/session"
 	"github.com/midgemq/midge/internal/store"
 	"github.com/midgemq/midge/internal/store/memstore"
 	"github.com/midgemq/midge/internal/tlsconf"
@@ -100,7 +98,8 @@ type Broker struct {
 	engine  *loop.Engine
 	clock   *loop.Clock
 	store   store.Store
-	mem     *memstore.Store
+	mem     *memstore.Store // store, when it is in memory
+	disk    *disk           // what belongs to store, when it is on disk
 	started time.Time
 	api     *api
 	stop    context.CancelFunc
@@ -112,63 +111,14 @@ type Broker struct {
 	reloading   sync.Mutex // one reload at a time; guards reloadSteps
 	reloadSteps []reloadStep
 
+	sysInterval atomic.Int64  // sys_interval in seconds
+	sysWake     chan struct{} // it has changed
+
 	doors doors
 
 	mu     sync.Mutex
 	bound  []loop.Bound
 	closed bool
-}
-
-// HubConfig translates the configuration for the hub.
-func HubConfig(o *Options) *hub.Config {
-	c := o.Config
-	inflight := c.MaxInflightMessages
-	var control func(*auth.Client, string, []byte)
-	if c.EnableControlAPI {
-		control = o.control
-	}
-	return &hub.Config{
-		Control: control,
-		Rules: session.Rules{
-			MaxInflight: inflight, MaxQueued: c.MaxQueuedMessages, MaxQueuedBytes: int64(c.MaxQueuedBytes),
-			MaxExpiry: expiry(c.PersistentClientExpiration), MaxSubscriptions: maxSubscriptions, QueueWindow: queueWindow,
-		},
-		MaxPacket: uint32(c.MaxPacketSize), MaxKeepAlive: uint16(c.MaxKeepAlive), MessageSizeLimit: c.MessageSizeLimit,
-		RetainAvailable: c.RetainAvailable, AllowDuplicates: c.AllowDuplicateMessages,
-		NoWildcards: o.NoWildcards, NoShared: o.NoShared, NoSubscriptionIDs: o.NoSubscriptionIDs,
-		MaxOutput: c.MaxOutputBytes, MaxOutputPackets: c.MaxQueuedMessages,
-		ResponseInfo: o.ResponseInfo, Level: store.Flush, Policy: o.Policy, AssignedID: assignedID,
-	}
-}
-
-func expiry(d time.Duration) uint32 {
-	s := int64(d / time.Second)
-	if s >= session.NeverExpires {
-		return 0
-	}
-	return uint32(s)
-}
-
-// assignedID makes a client id in the form that Mosquitto uses: "auto-" and 36
-// characters of random upper-case hex.
-func assignedID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails; it ends the process instead
-	return fmt.Sprintf("auto-%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// Settings translates a listener of the configuration.
-func Settings(o *Options, l *config.Listener) *hub.Listener {
-	s := &hub.Listener{
-		Port: l.Port, AllowAnonymous: l.AllowAnonymous, MaxConnections: l.MaxConnections, MaxQoS: mqtt.ExactlyOnce,
-		IdentityAsUser: l.UseIdentityAsUsername, SubjectAsUser: l.UseSubjectAsUsername,
-		MaxTopicAlias: uint16(l.MaxTopicAlias), MaxTopicAliasBroker: uint16(l.MaxTopicAliasBroker),
-		Refuse31: !l.Versions.Has(3), Refuse311: !l.Versions.Has(4), Refuse5: !l.Versions.Has(5),
-	}
-	if o.MaxQoS != nil {
-		s.MaxQoS = *o.MaxQoS
-	}
-	return s
 }
 
 // New makes a broker that is not started: it restores what the store kept and
@@ -186,11 +136,12 @@ func New(o Options) (*Broker, error) {
 	b := &Broker{opts: o, cfg: o.Config, log: o.Logger, store: o.Store, clock: loop.NewClock(), started: time.Now()}
 	b.doors = doors{b: b, sources: make(map[string]*tlsconf.Source)}
 	b.current.Store(b.cfg)
+	b.sysWake = make(chan struct{}, 1)
+	b.sysInterval.Store(int64(b.cfg.SysInterval))
 	b.api = newAPI(b)
 	b.opts.control = b.api.request
-	if b.store == nil {
-		b.mem = memstore.New()
-		b.store = b.mem
+	if err := b.openStore(); err != nil {
+		return nil, err
 	}
 	b.hub = hub.New(HubConfig(&b.opts), o.Logger, b.store)
 	n := o.Config.Loops
@@ -206,6 +157,8 @@ func New(o Options) (*Broker, error) {
 		return nil, fmt.Errorf("restore sessions: %w", err)
 	}
 	b.done, b.stop = context.WithCancel(context.Background())
+	b.startDisk()
+	b.onReload("options", b.reloadOptions)
 	return b, nil
 }
 

@@ -26,16 +26,23 @@ func (b *Broker) startSys() {
 	go func() {
 		defer b.wg.Done()
 		for {
-			wait, ok := tree.Next(time.Now())
-			if !ok {
-				return
+			var tick <-chan time.Time
+			var t *time.Timer
+			if wait, on := tree.Next(time.Now()); on {
+				t = time.NewTimer(wait)
+				tick = t.C
 			}
-			t := time.NewTimer(wait)
 			select {
 			case <-ctx.Done():
+			case <-b.sysWake:
+				b.changeSys(tree)
+			case <-tick:
+			}
+			if t != nil {
 				t.Stop()
+			}
+			if ctx.Err() != nil {
 				return
-			case <-t.C:
 			}
 			if now := time.Now(); tree.Due(now) {
 				s := b.snapshot(ctx)
@@ -44,6 +51,25 @@ func (b *Broker) startSys() {
 			}
 		}
 	}()
+}
+
+// changeSys puts another interval in force. A tree that was off begins as at the
+// start.
+func (b *Broker) changeSys(tree *names.SysTree) {
+	_, on := tree.Next(time.Now())
+	tree.SetInterval(int(b.sysInterval.Load()))
+	if !on {
+		b.publishSys(b.done, tree.First(b.snapshot(b.done), time.Now()))
+	}
+}
+
+// sysChanged tells the goroutine of $SYS about a new interval.
+func (b *Broker) sysChanged(seconds int) {
+	b.sysInterval.Store(int64(seconds))
+	select {
+	case b.sysWake <- struct{}{}:
+	default: // it has been told and has not looked yet
+	}
 }
 
 func (b *Broker) publishSys(ctx context.Context, list []names.SysMessage) {
@@ -117,10 +143,7 @@ func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.N
 	s.ClientsConnected = b.engine.Open()
 	s.ClientsExpired = int64(b.hub.Expired())
 	s.Retained = int64(b.hub.Retained.Len())
-	if b.mem != nil {
-		m := b.mem.Stats()
-		s.StoredMessages, s.StoredBytes = int64(m.Messages), m.Bytes
-	}
+	b.measure(&s)
 	s.HeapBytes = heap()
 	return s, drops, ends
 }

@@ -59,7 +59,7 @@ func untimed(log string) string {
 
 func TestServeArguments(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for name, text := range map[string]string{"good.conf": "listener 1\n", "bad.conf": "\nfoo bar\n", "later.conf": "acl_file x\n"} {
+	for name, text := range map[string]string{"good.conf": "listener 1\n", "bad.conf": "\nfoo bar\n", "later.conf": "psk_file x\n", "plugin.conf": "plugin /x.so\n", "bridge.conf": "connection b\naddress a\ntopic #\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -81,13 +81,18 @@ func TestServeArguments(t *testing.T) {
 		{"-p abc", 3, "Error: Invalid port specified (0).\n", ""},
 		{"-p 65536", 3, "Error: Invalid port specified (65536).\n", ""},
 		{"-p 1 -p 2 -p 3 -p 4 -p 5 -p 6 -p 7 -p 8 -p 9 -p 10 -p 11", 3, "Error: Only 10 ports can be specified on the command line.\n", ""},
-		{"--tls-keylog f", 3, "Error: TLS support not available so --tls-keylog is not available.\n", "X version"},
+		{"--tls-keylog", 3, "Error: --tls-keylog argument given, but no file specified.\n", ""},
 		{"--test-config", 3, "Please provide a configuration file to test.\n", ""},
 		{"--test-config -c good.conf", 0, "Configuration file is OK.\n", ""},
 		{"-q --test-config -c good.conf", 0, "Configuration file is OK.\n", ""},
 		{"-c bad.conf", 3, "Error: Unknown configuration variable 'foo'.\nError found at bad.conf:2.\n", ""},
 		{"--test-config --config-file bad.conf", 3, "Error: Unknown configuration variable 'foo'.\nError found at bad.conf:2.\n", ""},
-		{"-c later.conf", 3, "Error: The 'acl_file' option is not supported in this version of midge.\nError found at later.conf:1.\n", ""},
+		{"-c later.conf", 3, "Error: The 'psk_file' option is not supported by midge. Go's TLS has no pre-shared keys; use certificates, 'certfile' and 'keyfile'.\nError found at later.conf:1.\n", ""},
+		{
+			"-c plugin.conf", 13, "Error: Unable to load plugin '/x.so'. midge loads no shared objects; it has password files, access control files and the store built in, " +
+				"and programs can decide on rights through the library's Policy.\nError found at plugin.conf:1.\n", "",
+		},
+		{"-c bridge.conf", 3, "Error: The bridge 'b' cannot run: bridges are not in this version of midge.\nError found at bridge.conf:1.\n", ""},
 		{"-c none.conf", 3, "Error: Unable to open config file 'none.conf'.\n", ""},
 		{"-c .", 3, "Error: Config file '.' is a directory.\n", ""},
 	} {

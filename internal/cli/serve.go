@@ -167,10 +167,6 @@ func (s *service) sayStarting() {
 	} {
 		l.Info("%s support %savailable.", f.name, f.not)
 	}
-	if s.cfg.TLSKeyLog != "" {
-		l.Notice("TLS key logging is on: whoever reads %s can decrypt all TLS connections.", s.cfg.TLSKeyLog)
-		l.Notice("It is meant for debugging and must not stay on.")
-	}
 	if _, on := os.LookupEnv(symlinksEnv); on {
 		l.Notice("%s is set: sensitive files may be symbolic links.", symlinksEnv)
 	}

@@ -149,7 +149,7 @@ func TestLifeOfABroker(t *testing.T) {
 			p.signal(t, s)
 		}
 		p.await(t, "Signal USR1: ")
-		p.await(t, "Signal USR2: ")
+		p.await(t, "Subscriptions:\n")
 		p.signal(t, sig)
 		if status := p.status(t); status != 0 {
 			t.Errorf("%v: status %d", sig, status)
@@ -158,7 +158,8 @@ func TestLifeOfABroker(t *testing.T) {
 			"Info: running mosquitto as user: ",
 			"mosquitto version 2.1.2 (midge test) starting\n",
 			"Config loaded from m.conf.\n",
-			"TLS support NOT available.\n",
+			"Persistence support available.\n",
+			"TLS support available.\n",
 			"Websockets support available.\n",
 			fmt.Sprintf("Opening ipv4 listen socket on port %d.\n", p.port),
 			running,
@@ -270,12 +271,12 @@ func TestReload(t *testing.T) {
 	}
 	rewrite(plain + "log_type all\nfoo\n")
 	p.await(t, "Error: The configuration was not reloaded, the one before stays in force.\n")
-	rewrite(plain + "log_type all\nsys_interval 77\nlistener 1 127.0.0.1\n")
-	p.await(t, "Warning: The change of 'listener' from '' to '1 127.0.0.1' needs a restart.\n")
-	rewrite(plain + "log_type warning\nlog_timestamp_format T%Y\nmax_queued_messages 5\n")
-	p.await(t, "Warning: The change of 'max_queued_messages' from '1000' to '5' needs a restart.\n")
-	rewrite(plain + "log_type warning\nlog_timestamp_format T%Y\nmax_queued_messages 6\n")
-	p.await(t, "T"+strconv.Itoa(time.Now().Year())+": Warning: The change of 'max_queued_messages' from '1000' to '6' needs a restart.\n")
+	rewrite(plain + "log_type all\nuser nobody\nlistener 1 127.0.0.1\n")
+	p.await(t, "Warning: The new listener '1 127.0.0.1' needs a restart.\n")
+	rewrite(plain + "log_type warning\nlog_timestamp_format T%Y\nloops 5\n")
+	p.await(t, "Warning: The change of 'loops' from '0' to '5' needs a restart.\n")
+	rewrite(plain + "log_type warning\nlog_timestamp_format T%Y\nloops 6\n")
+	p.await(t, "T"+strconv.Itoa(time.Now().Year())+": Warning: The change of 'loops' from '0' to '6' needs a restart.\n")
 	p.signal(t, syscall.SIGTERM)
 	if status := p.status(t); status != 0 {
 		t.Errorf("status %d", status)
@@ -285,7 +286,7 @@ func TestReload(t *testing.T) {
 		"Error: Unknown configuration variable 'foo'.\n",
 		fmt.Sprintf("Error found at m.conf:%d.\n", strings.Count(plain, "\n")+2),
 		"Reloading config.\n",
-		"Warning: The change of 'sys_interval' from '10' to '77' needs a restart.\n"); err != nil {
+		"Warning: The change of 'user' from 'root' to 'nobody' needs a restart.\n"); err != nil {
 		t.Error(err)
 	}
 	if strings.Contains(p.lines(), "terminating") {
