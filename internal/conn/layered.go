@@ -104,7 +104,7 @@ func (c *Conn) layerEnd(err error) {
 	case errors.As(err, &hs) && hs.Status == 403:
 		e.Reason = logging.ReasonOrigin
 	case errors.As(err, &hs):
-		log.ProtocolErrorf(c.addr, "%s", hs.Error())
+		log.ProtocolErrorf(c.addr, "%s", hs.Reason)
 	case errors.As(err, &ce) && ce.Remote:
 		e.Reason = logging.ReasonClosedByClient
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	targetFlag = flag.String("target", "", "comma-separated targets to run: sim, tcp, ws, mosquitto; empty for all of midge's own")
+	targetFlag = flag.String("target", "", "comma-separated targets to run: sim, tcp, ws, tls, mosquitto; empty for all of midge's own")
 	waitFlag   = flag.Duration("wait", 0, "how long an expected packet may take")
 )
 
@@ -58,13 +58,14 @@ func TestScriptsParse(t *testing.T) {
 
 // TestScripts runs every script that names a wanted target, once for each of its
 // protocol versions, as file/section/version/target. Asked for by the flag,
-// WebSocket runs everything that tcp does: the transport makes no difference.
+// WebSocket and TLS run everything that tcp does: the transport makes no
+// difference.
 func TestScripts(t *testing.T) {
 	wanted := targetNames(t)
 	for _, s := range load(t) {
 		file := strings.TrimSuffix(s.File, ".txt")
 		for _, name := range wanted {
-			if !s.Has(name) && !(name == "ws" && *targetFlag != "" && s.Has("tcp")) {
+			if !s.Has(name) && !((name == "ws" || name == "tls") && *targetFlag != "" && s.Has("tcp")) {
 				continue
 			}
 			for _, v := range s.Versions {
@@ -116,5 +117,6 @@ var factories = map[string]target.Factory{
 	"sim":       newSim,
 	"tcp":       newTCP,
 	"ws":        newWebSocket,
+	"tls":       newTLS,
 	"mosquitto": target.Mosquitto,
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/store"
 	"github.com/midgemq/midge/internal/store/memstore"
+	"github.com/midgemq/midge/internal/testkit/pki"
 	"github.com/midgemq/midge/internal/testkit/target"
 	"github.com/midgemq/midge/mqtt"
 )
@@ -63,7 +64,7 @@ func options(cfg target.Config, port int) (broker.Options, *testAuth, error) {
 }
 
 // tcpTarget is the whole broker in this process, reached over loopback, plain or
-// by WebSocket.
+// by WebSocket or TLS.
 type tcpTarget struct {
 	opts  broker.Options
 	auth  *testAuth
@@ -71,6 +72,7 @@ type tcpTarget struct {
 	b     *broker.Broker
 	name  string
 	addr  string
+	ca    string // with TLS
 }
 
 func newTCP(cfg target.Config) (target.Target, error) { return newNetwork("tcp", cfg) }
@@ -79,6 +81,24 @@ func newTCP(cfg target.Config) (target.Target, error) { return newNetwork("tcp",
 func newWebSocket(cfg target.Config) (target.Target, error) {
 	cfg.Lines = append([]string{"protocol websockets"}, cfg.Lines...)
 	return newNetwork("ws", cfg)
+}
+
+// newTLS is the same broker behind a listener with TLS.
+func newTLS(cfg target.Config) (target.Target, error) {
+	ca, err := pki.New(cfg.Dir, "ca")
+	if err != nil {
+		return nil, err
+	}
+	server, err := ca.Server("server")
+	if err != nil {
+		return nil, err
+	}
+	cfg.Lines = append([]string{"certfile " + server.CertFile, "keyfile " + server.KeyFile}, cfg.Lines...)
+	t, err := newNetwork("tls", cfg)
+	if err == nil {
+		t.(*tcpTarget).ca = ca.File
+	}
+	return t, err
 }
 
 // newNetwork tries again when another process took the free port first.
@@ -121,8 +141,11 @@ func (t *tcpTarget) Name() string      { return t.name }
 func (t *tcpTarget) Synchronous() bool { return false }
 
 func (t *tcpTarget) Open() (target.Pipe, error) {
-	if t.name == "ws" {
+	switch t.name {
+	case "ws":
 		return target.DialWebSocket(t.addr)
+	case "tls":
+		return target.DialTLS(t.addr, t.ca)
 	}
 	return target.DialTCP(t.addr)
 }

@@ -213,8 +213,8 @@ func (s *Script) header(key, value string) error {
 	case "targets":
 		s.Targets = fields
 		for _, f := range fields {
-			if f != "sim" && f != "tcp" && f != "ws" && f != "mosquitto" {
-				return fmt.Errorf("targets: %q is not sim, tcp, ws or mosquitto", f)
+			if f != "sim" && f != "tcp" && f != "ws" && f != "tls" && f != "mosquitto" {
+				return fmt.Errorf("targets: %q is not sim, tcp, ws, tls or mosquitto", f)
 			}
 		}
 	case "config":

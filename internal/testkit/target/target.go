@@ -6,6 +6,7 @@
 package target
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -124,9 +125,9 @@ func (p *TCPPipe) Recv(wait time.Duration) ([]byte, error) {
 	return nil, err
 }
 
-// CloseWrite sends FIN.
+// CloseWrite sends FIN, or close_notify with TLS.
 func (p *TCPPipe) CloseWrite() error {
-	if c, ok := p.conn.(*net.TCPConn); ok {
+	if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
 	}
 	return ErrUnsupported
@@ -134,10 +135,14 @@ func (p *TCPPipe) CloseWrite() error {
 
 // Close resets the connection, which is what a vanished client looks like.
 func (p *TCPPipe) Close() error {
-	if c, ok := p.conn.(*net.TCPConn); ok {
+	c := p.conn
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn() // without close_notify
+	}
+	if c, ok := c.(*net.TCPConn); ok {
 		if err := c.SetLinger(0); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 	}
-	return p.conn.Close()
+	return c.Close()
 }
