@@ -637,6 +637,14 @@ var callFaults = []fault{
 	{"use after close", "Close", func() *bad {
 		return &bad{close: func(*memstore.Store) error { return nil }}
 	}},
+	{"the first entry is lost at a restart", "Restarts", func() *bad {
+		return &bad{reopened: func(s *memstore.Store) {
+			_ = s.LoadSessions(func(v *store.Saved) error {
+				s.Commit(&store.Batch{Ops: []record.Op{dequeue(v.Session.Key, v.FirstSeq)}}, store.Flush, func(error) {})
+				return nil
+			})
+		}}
+	}},
 	{"close fails", "Close", func() *bad {
 		return &bad{close: func(s *memstore.Store) error { return errors.Join(s.Close(), errors.New("still busy")) }}
 	}},

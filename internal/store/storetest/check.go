@@ -88,13 +88,14 @@ func (e *env) checkRead(key record.SessionKey, from uint64, max int) {
 	if x := e.m.sessions[key]; x != nil {
 		want = x.waiting(from, max)
 	}
-	compare(e, fmt.Sprintf("ReadQueue(%d, %d, %d)", key, from, max), entriesText(read(e, e.s, key, from, max)), entriesText(want))
+	compare(e, fmt.Sprintf("ReadQueue(%d, %d, %d)", key, from, max),
+		entriesText(read(e, e.s, key, from, max), e.restarted), entriesText(want, e.restarted))
 }
 
-func entriesText(qs []record.Queued) []string {
+func entriesText(qs []record.Queued, restarted bool) []string {
 	var out []string
 	for i := range qs {
-		out = append(out, queuedText(i, &qs[i], false))
+		out = append(out, queuedText(i, &qs[i], restarted))
 	}
 	return out
 }
@@ -112,6 +113,7 @@ func (e *env) check() {
 // look compares all that is stored with the model.
 func (e *env) look(when string, restarted bool) {
 	e.Helper()
+	restarted = restarted || e.restarted
 	compare(e, when, dumpStore(e, e.s, restarted), e.m.dump(restarted))
 }
 

@@ -10,7 +10,13 @@ import (
 )
 
 func testSession(e *env) {
-	e.check() // an empty engine holds nothing
+	e.look("empty", false) // an empty engine holds nothing
+	gone := putSession(9)
+	gone.Session.Disconnected = 5 * record.Second
+	e.commit(gone)
+	e.look("disconnected", false) // after a restart instants are free
+	e.commit(deleteSession(9))
+	e.check()
 	e.commit(putSession(1))
 	e.commit(putSession(2))
 	e.check()

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -46,6 +47,26 @@ func testModel(e *env) {
 		}
 		if i%100 == 99 {
 			e.check()
+		}
+	}
+}
+
+// testRestarts restarts between any two steps: what an engine knows beyond what
+// it has stored must not matter.
+func testRestarts(e *env) {
+	if e.reopen == nil {
+		return
+	}
+	g := newGenerator(rand.New(rand.NewPCG(seedFor(e), 3)), 1, 4, "")
+	g.m = e.m
+	for i := range 60 {
+		ops := g.batch()
+		if err := submit(e.s, store.Level(g.r.IntN(3)), ops).wait(e); err != nil {
+			e.Fatalf("batch %d: %v", i, err)
+		}
+		if g.r.IntN(2) == 0 {
+			e.restart()
+			e.look(fmt.Sprintf("restarted after batch %d", i), true)
 		}
 	}
 }
@@ -112,6 +133,9 @@ func (g *generator) message() *record.Message {
 	}
 	g.msgSeq++
 	g.shared = message(fmt.Sprintf("topic/%d", g.r.IntN(20)), g.msgSeq)
+	if g.r.IntN(3) == 0 { // large enough that an engine may share it among queues
+		g.shared.Payload = bytes.Repeat(g.shared.Payload, 1+g.r.IntN(100))
+	}
 	g.shared.QoS = mqtt.QoS(g.r.IntN(3))
 	return g.shared
 }

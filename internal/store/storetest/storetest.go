@@ -62,6 +62,7 @@ var cases = []testCase{
 	{"Close", testClose},
 	{"Concurrent", testConcurrent},
 	{"Model", testModel},
+	{"Restarts", testRestarts},
 }
 
 // patience is how long a completion may take before the test fails: only a lost
@@ -75,6 +76,8 @@ type env struct {
 	reopen Reopen
 	closed bool
 	m      *model
+	// restarted: what was stored before may have its instants on another time line.
+	restarted bool
 }
 
 func newEnv(t testing.TB, open Open, reopen Reopen) *env {
@@ -102,5 +105,6 @@ func (e *env) restart() bool {
 		e.Fatalf("close before reopening: %v", err)
 	}
 	e.s = e.reopen(e.TB, e.s)
+	e.restarted = true
 	return true
 }

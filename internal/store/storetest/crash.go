@@ -1,0 +1,201 @@
+package storetest
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/store"
+)
+
+// Crash describes an engine whose storage can be copied as an end without
+// warning would leave it.
+type Crash struct {
+	// Open makes an empty engine.
+	Open func(t testing.TB) store.Store
+	// Copy takes a copy of the storage of s as it would be found after a crash at
+	// this moment; r decides what is left to chance. The engine goes on.
+	Copy func(t testing.TB, s store.Store, r *rand.Rand) any
+	// Reopen opens an engine on a copy.
+	Reopen func(t testing.TB, copied any) store.Store
+	// Survives is the weakest level at which a completed batch must be found.
+	Survives store.Level
+	// Batches is how many batches are committed in all, Every how many on average
+	// from one crash to the next.
+	Batches, Every int
+}
+
+// RunCrashes commits random batches at random levels, crashes, and compares what
+// is found with what was submitted: it must be the first k batches whole, for a
+// k that reaches to the last one completed at a level that survives, and to no
+// more than were submitted. Now and then it goes on with the engine that was
+// reopened, so that crashes follow on crashes.
+func RunCrashes(t *testing.T, c Crash) {
+	seed := seedFor(t)
+	r := rand.New(rand.NewPCG(seed, 4))
+	g := newGenerator(r, 1, 4, "")
+	x := &crashing{TB: t, Crash: c, r: r, s: c.Open(t), base: newModel(), seed: seed}
+	defer func() {
+		if err := x.s.Close(); err != nil {
+			t.Errorf("close at the end: %v", err)
+		}
+	}()
+	for i := range c.Batches {
+		x.submit(i, g.batch())
+		for len(x.open) > 1+r.IntN(8) {
+			x.settle()
+		}
+		if r.IntN(c.Every) == 0 {
+			if k := x.crash(i); k != nil {
+				g.m = k.clone()
+			}
+		}
+	}
+}
+
+// crashing is the state of RunCrashes.
+type crashing struct {
+	testing.TB
+	Crash
+	r    *rand.Rand
+	seed uint64
+	s    store.Store
+	// base is the model of batches that must be there; open are those behind it,
+	// in order.
+	base *model
+	open []openBatch
+}
+
+type openBatch struct {
+	n     int
+	ops   []record.Op
+	level store.Level
+	p     *pending
+}
+
+func (x *crashing) submit(n int, ops []record.Op) {
+	level := store.Level(x.r.IntN(3))
+	x.open = append(x.open, openBatch{n: n, ops: ops, level: level, p: submit(x.s, level, slices.Clone(ops))})
+}
+
+// settle waits for the first batch whose survival is not certain yet, if there is
+// one that was committed to survive, or else for the last.
+func (x *crashing) settle() {
+	for i := range x.open {
+		if x.open[i].level >= x.Survives {
+			x.settleTo(i)
+			return
+		}
+	}
+	// None promises to survive: one that does is put behind them.
+	x.open = append(x.open, openBatch{n: -1, level: store.Flush, p: submit(x.s, store.Flush, []record.Op{deleteRetained("none")})})
+	x.settleTo(len(x.open) - 1)
+}
+
+func (x *crashing) settleTo(i int) {
+	if err := x.open[i].p.wait(x); err != nil {
+		x.Fatalf("batch %d: %v", x.open[i].n, err)
+	}
+	for j := range i + 1 {
+		x.base.apply(x.open[j].ops)
+	}
+	x.open = slices.Delete(x.open, 0, i+1)
+}
+
+// crash looks at a copy; when it goes on with the copy it returns the model.
+func (x *crashing) crash(n int) *model {
+	certain := -1
+	for i := range x.open {
+		select {
+		case <-x.open[i].p.arrived:
+			if x.open[i].p.err != nil {
+				x.Fatalf("batch %d: %v", x.open[i].n, x.open[i].p.err)
+			}
+			if x.open[i].level >= x.Survives {
+				certain = i
+			}
+		default:
+		}
+	}
+	copied := x.Copy(x, x.s, x.r)
+	s := x.Reopen(x, copied)
+	got := dumpStore(x, s, true)
+	m := x.base.clone()
+	for i := range certain + 1 {
+		m.apply(x.open[i].ops)
+	}
+	want := m.dump(true)
+	for i := certain + 1; !slices.Equal(got, want); i++ {
+		if i == len(x.open) {
+			x.save(n)
+			x.Errorf("crash after batch %d: what is found is no state between batch %d and %d; compared with the first:", n, n-len(x.open)+certain+1, n)
+			m = x.base.clone()
+			for j := range certain + 1 {
+				m.apply(x.open[j].ops)
+			}
+			compare(x, "found", got, m.dump(true))
+		}
+		m.apply(x.open[i].ops)
+		want = m.dump(true)
+	}
+	if x.r.IntN(3) > 0 {
+		if err := s.Close(); err != nil {
+			x.Fatalf("close of a copy: %v", err)
+		}
+		return nil
+	}
+	old := x.s
+	x.s, x.base, x.open = s, m, nil
+	if err := old.Close(); err != nil {
+		x.Fatalf("close of what crashed: %v", err)
+	}
+	return m
+}
+
+// save writes what led to a failure where CRASH_SAVE says.
+func (x *crashing) save(n int) {
+	dir := os.Getenv("CRASH_SAVE")
+	if dir == "" {
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s=%d, crash after batch %d\n", seedVariable, x.seed, n)
+	for _, l := range x.base.dump(true) {
+		fmt.Fprintf(&b, "had %s\n", l)
+	}
+	for _, o := range x.open {
+		fmt.Fprintf(&b, "batch %d level %d\n", o.n, o.level)
+		for i := range o.ops {
+			fmt.Fprintf(&b, "  %+v\n", o.ops[i])
+		}
+	}
+	name := filepath.Join(dir, fmt.Sprintf("%s-%d.txt", strings.ReplaceAll(x.Name(), "/", "-"), x.seed))
+	if err := os.WriteFile(name, []byte(b.String()), 0o600); err != nil {
+		x.Error(err)
+	}
+}
+
+func (m *model) clone() *model {
+	c := newModel()
+	c.retained = maps.Clone(m.retained)
+	for k, x := range m.sessions {
+		n := &modelSession{rec: x.rec, subs: maps.Clone(x.subs), inbound: maps.Clone(x.inbound), will: x.will}
+		to := make(map[*modelEntry]*modelEntry, len(x.queue))
+		for _, e := range x.queue {
+			d := *e
+			to[e] = &d
+			n.queue = append(n.queue, &d)
+		}
+		for _, e := range x.flights {
+			n.flights = append(n.flights, to[e])
+		}
+		c.sessions[k] = n
+	}
+	return c
+}
