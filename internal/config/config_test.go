@@ -366,6 +366,11 @@ func TestReloadedTakesExactlyWhatTheTableSays(t *testing.T) {
 // of some that it does not.
 var reloadable = [][3]string{
 	{"accept_protocol_versions", "4", "5"},
+	{"acl_deny_slash", "true", "false"},
+	{"login_failures_address", "4", "5"},
+	{"login_failures_user", "4", "5"},
+	{"login_lockout", "4", "5"},
+	{"login_lockout_max", "4", "5"},
 	{"acl_file", "a", "b"},
 	{"allow_anonymous", "true", "false"},
 	{"allow_duplicate_messages", "true", "false"},

@@ -51,6 +51,9 @@ type Global struct {
 	AllowAnonymous bool
 	Security       Security
 
+	// Login is midge's own addition to Security, for all listeners.
+	Login LoginRules
+
 	// ClientIDPrefix is clientid_prefixes, one prefix despite the name; empty
 	// admits every client id.
 	ClientIDPrefix string
