@@ -6,6 +6,7 @@ PREFIX   ?= /usr/local
 DESTDIR  ?=
 FUZZTIME ?= 60s
 SOAKTIME ?= 10m
+ROUNDS   ?= 200
 BENCH    ?= .
 BENCHTIME ?= 1s
 # Names midge also answers to; mosquitto itself goes to sbin, as Debian has it.
@@ -22,7 +23,7 @@ export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := build
 .PHONY: help run build install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
-	cross bench bench-client fuzz soak mutate conformance cover dependencies clean FORCE
+	cross bench bench-client bench-durable crash fuzz soak soak-durable mutate conformance cover dependencies clean FORCE
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -78,6 +79,15 @@ fuzz: ## every fuzz target for FUZZTIME (default 60s)
 
 soak: bin/midge ## connects, disconnects and traffic for SOAKTIME (default 10m); memory must stay flat
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -tags soak -v ./test/soak/...
+
+crash: bin/midge ## ends the broker with SIGKILL ROUNDS times (default 200) under traffic; nothing acknowledged may be missing
+	MIDGE=$(CURDIR)/bin/midge ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout=0 -v ./test/crash
+
+bench-durable: bin/midge ## durable QoS 1 at persistence_sync flush: throughput, latency, CPU, bytes written
+	MIDGE=$(CURDIR)/bin/midge $(GO) run ./bench/durable
+
+soak-durable: bin/midge ## durable traffic for SOAKTIME; the store must not grow without cause
+	MIDGE=$(CURDIR)/bin/midge $(GO) run ./bench/durable -soak $(SOAKTIME)
 
 mutate: ## seeded faults must all be caught, 90 % of the mechanical mutants; writes docs/mutants.md
 	$(GO) run ./internal/tools/mutate faults -areas -min 100
