@@ -15,7 +15,7 @@ const (
 	messageProps     = 1 << 4
 	messagePublisher = 1 << 5
 	messageAt        = 1 << 6
-	messageKnown     = 1<<7 - 1
+	messageUser      = 1 << 7
 )
 
 // AppendMessage appends the body of a message.
@@ -36,6 +36,9 @@ func AppendMessage(dst []byte, m *Message, s Shift) []byte {
 	if m.At != 0 {
 		flags |= messageAt
 	}
+	if m.PublisherUser != "" {
+		flags |= messageUser
+	}
 	dst = binary.AppendUvarint(append(dst, flags), m.Seq)
 	if m.Expires != 0 {
 		dst = s.append(dst, m.Expires)
@@ -50,6 +53,9 @@ func AppendMessage(dst []byte, m *Message, s Shift) []byte {
 	if m.Publisher != "" {
 		dst = appendBytes(dst, m.Publisher)
 	}
+	if m.PublisherUser != "" {
+		dst = appendBytes(dst, m.PublisherUser)
+	}
 	return append(dst, m.Payload...)
 }
 
@@ -57,7 +63,7 @@ func AppendMessage(dst []byte, m *Message, s Shift) []byte {
 func ParseMessage(b []byte, s Shift) (*Message, error) {
 	r := reader{b: b}
 	flags := r.byte()
-	if flags&^messageKnown != 0 || flags&messageQoS > byte(mqtt.ExactlyOnce) {
+	if flags&messageQoS > byte(mqtt.ExactlyOnce) {
 		return nil, damaged(fmt.Sprintf("message flags %#x", flags))
 	}
 	seq := r.uvarint()
@@ -69,18 +75,22 @@ func ParseMessage(b []byte, s Shift) (*Message, error) {
 		at = r.instant(s)
 	}
 	topic := r.bytes()
-	var props, publisher []byte
+	var props, publisher, user []byte
 	if flags&messageProps != 0 {
 		props = r.bytes()
 	}
 	if flags&messagePublisher != 0 {
 		publisher = r.bytes()
 	}
+	if flags&messageUser != 0 {
+		user = r.bytes()
+	}
 	if err := r.err("message"); err != nil {
 		return nil, err
 	}
 	m := NewMessage(topic, r.b, props)
 	m.Seq, m.Expires, m.At, m.Publisher = seq, expires, at, string(publisher)
+	m.PublisherUser = string(user)
 	m.QoS, m.Retain = mqtt.QoS(flags&messageQoS), flags&messageRetain != 0
 	return m, nil
 }
@@ -187,6 +197,9 @@ func payloadSize(r *reader) uint32 {
 		r.bytes()
 	}
 	if flags&messagePublisher != 0 {
+		r.bytes()
+	}
+	if flags&messageUser != 0 {
 		r.bytes()
 	}
 	return uint32(len(r.b))

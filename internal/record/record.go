@@ -41,9 +41,9 @@ type Message struct {
 	Expires Instant
 	// At is when the broker accepted it, for limits of age; 0: not known. It is
 	// stored with the message.
-	At Instant
-	QoS     mqtt.QoS
-	Retain  bool
+	At     Instant
+	QoS    mqtt.QoS
+	Retain bool
 }
 
 // Size is what the message counts in byte limits: its payload, as

@@ -249,6 +249,7 @@ var dataFaults = []fault{
 	{"payload cut", "Enqueue", entry(func(q *record.Queued) { q.Msg.Payload = q.Msg.Payload[:min(len(q.Msg.Payload), 65535)] })},
 	{"properties lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Props = nil })},
 	{"publisher lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Publisher = "" })},
+	{"publisher's user lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.PublisherUser = "" })},
 	{"expiry of a message lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Expires = 0 })},
 	{"time of acceptance lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.At = 0 })},
 	{"order of acceptance lost", "Enqueue", entry(func(q *record.Queued) { q.Msg.Seq = q.Seq })},

@@ -31,6 +31,7 @@ func deleteSub(key record.SessionKey, filter string) record.Op {
 func message(topic string, seq uint64) *record.Message {
 	m := record.NewMessage([]byte(topic), fmt.Appendf(nil, "payload %d", seq), []byte{0x01, byte(seq)})
 	m.Seq, m.QoS, m.Publisher = seq, mqtt.AtLeastOnce, fmt.Sprintf("publisher-%d", seq%3)
+	m.PublisherUser = "user"
 	return m
 }
 

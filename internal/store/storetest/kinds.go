@@ -66,6 +66,7 @@ func testEnqueue(e *env) {
 	e.commit(putSession(1), putSession(2), putSession(3))
 	m := record.NewMessage([]byte("top/ic"), []byte("pay\x00load"), []byte{0x26, 0, 1, 'k', 0, 1, 'v'})
 	m.Seq, m.Expires, m.At, m.QoS, m.Retain, m.Publisher = 1<<40, 77*record.Second, 7*record.Second, 2, true, "pub"
+	m.PublisherUser = "publisher's user"
 	e.commit(record.Op{Kind: record.Enqueue, Key: 1, Entry: record.Queued{
 		Msg: m, Seq: 4, SubID: mqtt.MaxVarint, QoS: 1, Retain: true, Group: "$share/g/top/+",
 	}})

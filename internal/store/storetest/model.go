@@ -168,8 +168,8 @@ func messageText(m *record.Message, restarted bool) string {
 	}
 	h := fnv.New64a()
 	h.Write(m.Payload)
-	return fmt.Sprintf("topic=%q payload=%d/%x props=%x publisher=%q msgseq=%d expires=%s at=%s qos=%d retain=%t",
-		m.Topic, len(m.Payload), h.Sum64(), m.Props, m.Publisher, m.Seq, instantText(m.Expires, restarted), instantText(m.At, restarted), m.QoS, m.Retain)
+	return fmt.Sprintf("topic=%q payload=%d/%x props=%x publisher=%q/%q msgseq=%d expires=%s at=%s qos=%d retain=%t",
+		m.Topic, len(m.Payload), h.Sum64(), m.Props, m.Publisher, m.PublisherUser, m.Seq, instantText(m.Expires, restarted), instantText(m.At, restarted), m.QoS, m.Retain)
 }
 
 func entryText(q *record.Queued, restarted bool) string {
