@@ -152,6 +152,7 @@ func New(o Options) (*Broker, error) {
 	if b.engine, err = loop.New(b.hub, b.clock, n, o.Config.GlobalMaxConnections, o.ConnectionsPerLoop); err != nil {
 		return nil, fmt.Errorf("start event loops: %w", err)
 	}
+	b.engine.SetRate(o.Config.Guard.MaxConnectionRate)
 	if err := b.hub.Restore(b.clock.Now()); err != nil {
 		b.engine.Close()
 		return nil, fmt.Errorf("restore sessions: %w", err)

@@ -9,6 +9,7 @@ import (
 	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/hub"
+	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/session"
 	"github.com/midgemq/midge/internal/store"
 	"github.com/midgemq/midge/mqtt"
@@ -23,7 +24,7 @@ func HubConfig(o *Options) *hub.Config {
 		control = o.control
 	}
 	h := &hub.Config{
-		Control: control,
+		Control: control, ConnectTimeout: record.Instant(c.Guard.ConnectTimeout) * record.Second,
 		Rules: session.Rules{
 			MaxInflight: inflight, MaxQueued: c.MaxQueuedMessages, MaxQueuedBytes: int64(c.MaxQueuedBytes),
 			MaxExpiry: expiry(c.PersistentClientExpiration), MaxSubscriptions: maxSubscriptions, QueueWindow: queueWindow,
@@ -81,6 +82,7 @@ func (b *Broker) reloadOptions(now *config.Config) (apply func(), err error) {
 	return func() {
 		b.hub.Replace(hc)
 		b.engine.SetLimit(now.GlobalMaxConnections)
+		b.engine.SetRate(now.Guard.MaxConnectionRate)
 		b.mu.Lock()
 		bound := b.bound
 		b.mu.Unlock()

@@ -772,6 +772,15 @@ func persistenceCases() []optionCase {
 				"#a flush": "Error: Invalid 'persistence_sync_topic' topic filter (#a): " + filterError("#a") + ".",
 			},
 		},
+		intCase("connect_timeout", 30, global(func(g *Global) int { return g.Guard.ConnectTimeout }), map[string]any{"1": 1, "3600": 3600},
+			map[string]string{"0": "Error: Invalid 'connect_timeout' value (0).", "3601": "Error: Invalid 'connect_timeout' value (3601)."}),
+		intCase("max_connection_rate", 0, global(func(g *Global) int { return g.Guard.MaxConnectionRate }), map[string]any{"5": 5, "0": 0},
+			map[string]string{"-1": "Error: Invalid 'max_connection_rate' value (-1)."}),
+		{
+			option: "log_format", get: global(func(g *Global) any { return g.LogFormat }), def: "text",
+			good: map[string]any{"json": "json", "text": "text"},
+			bad:  map[string]string{"": "Error: Empty 'log_format' value in configuration.", "xml": "Error: Invalid 'log_format' value (xml)."},
+		},
 		{
 			option: "queue_policy", get: storage(func(s *Storage) any { return s.QueuePolicy }), def: DropNewest,
 			good: map[string]any{"refuse": Refuse, "drop-oldest": DropOldest, "drop-newest": DropNewest},

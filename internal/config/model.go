@@ -85,12 +85,15 @@ type Global struct {
 	LogTypes           logging.Type
 	LogDest            logging.Dest
 	LogFile            string
-	LogFacility        int // 1 to 8 for local0 to local7; 0 means daemon
+	LogFacility        int    // 1 to 8 for local0 to local7; 0 means daemon
+	LogFormat          string // "text" or "json"
 	LogTimestamp       bool
 	LogTimestampFormat string // strftime; empty means seconds since the epoch
 
 	User    string // whom to become when started as root
 	PIDFile string // empty means none
+
+	Guard Guard
 
 	MaxOutputBytes int    // bytes waiting in the output buffer of one connection
 	Loops          int    // event loops; 0 means one for each CPU
@@ -214,6 +217,7 @@ func (g *Global) Logging() logging.Options {
 		Dest:            g.LogDest,
 		File:            g.LogFile,
 		Facility:        g.LogFacility - 1,
+		JSON:            g.LogFormat == "json",
 		Timestamp:       g.LogTimestamp,
 		TimestampFormat: g.LogTimestampFormat,
 		HideConnections: !g.ConnectionMessages,

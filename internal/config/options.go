@@ -102,7 +102,7 @@ const boolValues = "`true` or `false`"
 // options is every option, in alphabetical order. Lookup, defaults, checks,
 // reload and the reference come from this table and from nowhere else. Its
 // parts stand in the files of their subject.
-var options = sorted(brokerOptions, logOptions, persistenceOptions, listenerOptions, tlsOptions, securityOptions, ownSecurityOptions, pluginOptions, bridgeOptions)
+var options = sorted(brokerOptions, guardOptions, logOptions, persistenceOptions, listenerOptions, tlsOptions, securityOptions, ownSecurityOptions, pluginOptions, bridgeOptions)
 
 func sorted(parts ...[]Option) []Option {
 	return slices.SortedFunc(slices.Values(slices.Concat(parts...)), func(a, b Option) int { return strings.Compare(a.Name, b.Name) })

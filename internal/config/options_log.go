@@ -41,6 +41,14 @@ var logOptions = []Option{
 		},
 	},
 	{
+		Name: "log_format", Section: "global", Own: true, Values: "`text` or `json`", Default: "text", Reload: AtOnce,
+		Meaning: "Whether a line is text as Mosquitto writes it, or a JSON object with `time`, `type` and `text`; lines about clients that come and go have further members, see disconnects.md.",
+		field: wordField{
+			at: func(t target) *string { return &t.g.LogFormat }, words: []string{"text", "json"},
+			wrong: "Error: Invalid 'log_format' value (%s).",
+		},
+	},
+	{
 		Name: "log_timestamp", Section: "global", Values: boolValues, Default: "true", Reload: AtOnce,
 		Meaning: "Whether each line begins with the time.",
 		field:   boolField{at: func(t target) *bool { return &t.g.LogTimestamp }},

@@ -22,9 +22,6 @@ import (
 
 // Limits of a connection, each with what it protects from.
 const (
-	// connectTimeout ends a connection that has not been admitted, in whatever
-	// state its handshakes are: sockets that say nothing, or little by little.
-	connectTimeout = 30 * record.Second
 	// lingerTime is how long a connection that the broker ended may take to read
 	// the last packet and close its side.
 	lingerTime = 2 * record.Second
@@ -170,7 +167,7 @@ func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, addr string, layer w
 	if layer != nil {
 		c.start()
 	}
-	c.arm(c.lastIn + connectTimeout)
+	c.arm(c.lastIn + env.Shard.Hub.Cfg().ConnectTimeout)
 }
 
 // Address is the peer's address and port.

@@ -323,7 +323,7 @@ func (c *Conn) Move(to *hub.Shard, a *hub.Admission) {
 	c.sock.Move(to, func(e *Env) {
 		c.env = e
 		c.timerAt = 0
-		c.arm(e.Shard.Now() + connectTimeout)
+		c.arm(e.Shard.Now() + e.Shard.Hub.Cfg().ConnectTimeout)
 		c.admit(a)
 	})
 }

@@ -28,7 +28,11 @@ type Config struct {
 	// Control is given what permitted clients publish below $CONTROL; it must not
 	// block and may keep what it is given. Nil: such topics are refused.
 	Control func(from *auth.Client, topic string, payload []byte)
-	Rules   session.Rules
+	// ConnectTimeout ends a connection that has not been admitted, in whatever
+	// state its handshakes are: sockets that say nothing, or little by little
+	// (connect_timeout).
+	ConnectTimeout record.Instant
+	Rules          session.Rules
 	// MaxPacket is max_packet_size in bytes, 0: the protocol's limit.
 	MaxPacket uint32
 	// MaxKeepAlive is max_keepalive in seconds, 0: no limit.

@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"time"
@@ -163,9 +164,11 @@ func appendJSON(dst []byte, v any) []byte {
 	if s, ok := v.(string); ok && len(s) > maxMember {
 		v = strings.ToValidUTF8(s[:maxMember], "") + "…"
 	}
-	b, err := json.Marshal(v)
-	if err != nil { // no such value is passed
-		return append(dst, `null`...)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // a log is no web page
+	if err := e.Encode(v); err != nil {
+		return append(dst, `null`...) // no such value is passed
 	}
-	return append(dst, b...)
+	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte{'\n'})...)
 }
