@@ -383,7 +383,7 @@ func (e *exporter) retained(m *record.Message) error {
 // its id. Messages are the same when nothing that is stored tells them apart.
 func (e *exporter) message(m *record.Message, retain bool) (uint64, error) {
 	v := Message{
-		Topic: m.Topic, Payload: m.Payload, Properties: m.Props, SourceID: m.Publisher, QoS: uint8(m.QoS), Retain: retain,
+		Topic: m.Topic, Payload: m.Payload, Properties: m.Props, SourceID: m.Publisher, SourceUserName: m.PublisherUser, QoS: uint8(m.QoS), Retain: retain,
 	}
 	if m.Expires != 0 {
 		v.Expiry = e.o.Wall.Unix() + int64(max(m.Expires-e.o.Now, 0)/record.Second)
@@ -404,7 +404,7 @@ func (e *exporter) message(m *record.Message, retain bool) (uint64, error) {
 func identity(m *record.Message, retain bool) (key [16]byte) {
 	h := sha256.New()
 	var n [8]byte
-	for _, part := range []string{m.Topic, m.Publisher, string(m.Props)} {
+	for _, part := range []string{m.Topic, m.Publisher, m.PublisherUser, string(m.Props)} {
 		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
 		h.Write(n[:])
 		io.WriteString(h, part)

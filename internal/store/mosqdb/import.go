@@ -95,7 +95,8 @@ type importer struct {
 	sessions []*imported
 	byID     map[string]*imported
 	existing map[string]record.SessionKey
-	retained map[string]uint64 // topic -> message id, for the last word on a topic
+	retained map[string]*record.Message // by topic: later than what the file has as retained
+	due      []*Will                    // to be published now
 	key      record.SessionKey
 	seq      uint64
 }
@@ -121,7 +122,10 @@ func Import(ctx context.Context, db *DB, st store.Store, o ImportOptions) (Repor
 	im := &importer{
 		db: db, o: o, rep: &Report{}, out: newCommitter(ctx, st),
 		messages: make(map[uint64]*record.Message, len(db.Messages)), expired: make(map[uint64]bool),
-		byID: make(map[string]*imported), existing: make(map[string]record.SessionKey), retained: make(map[string]uint64),
+		byID: make(map[string]*imported), existing: make(map[string]record.SessionKey), retained: make(map[string]*record.Message),
+	}
+	for _, p := range db.Problems {
+		im.rep.problem("%s", p)
 	}
 	if err := im.survey(st); err != nil {
 		return *im.rep, fmt.Errorf("import: %w", err)
@@ -201,7 +205,7 @@ func (im *importer) loadMessages() {
 			continue
 		}
 		m := im.message(v.Topic, v.Payload, v.Properties)
-		m.QoS, m.Retain, m.Publisher = mqtt.QoS(v.QoS), v.Retain, v.SourceID
+		m.QoS, m.Retain, m.Publisher, m.PublisherUser = mqtt.QoS(v.QoS), v.Retain, v.SourceID, v.SourceUserName
 		im.messages[v.ID] = m
 		switch {
 		case v.Expiry <= 0:
@@ -318,14 +322,13 @@ func (im *importer) loadWills() {
 	for i := range im.db.Wills {
 		v := &im.db.Wills[i]
 		s, ok := im.byID[v.ClientID]
-		switch {
-		case ok && s != nil:
+		if ok && s != nil {
 			s.will = v
-			im.rep.Wills++
-		case !ok:
-			// The client had no session to keep; the will is due.
-			im.rep.problem("client %q: a will without a session", v.ClientID)
+		} else {
+			// The session ended with the connection, or has expired.
+			im.due = append(im.due, v)
 		}
+		im.rep.Wills++
 	}
 }
 

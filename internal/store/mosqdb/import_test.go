@@ -29,8 +29,8 @@ func content(t testing.TB, st store.Store) []string {
 	var l []string
 	queued := func(q *record.Queued) string {
 		m := q.Msg
-		return fmt.Sprintf("%s %q props %x from %q expires %d q%d mr%t; sub %d q%d r%t group %q",
-			m.Topic, m.Payload, m.Props, m.Publisher, m.Expires, m.QoS, m.Retain, q.SubID, q.QoS, q.Retain, q.Group)
+		return fmt.Sprintf("%s %q props %x from %q%s expires %d q%d mr%t; sub %d q%d r%t group %q",
+			m.Topic, m.Payload, m.Props, m.Publisher, m.PublisherUser, m.Expires, m.QoS, m.Retain, q.SubID, q.QoS, q.Retain, q.Group)
 	}
 	err := st.LoadSessions(func(s *store.Saved) error {
 		c := s.Session.ClientID
@@ -97,14 +97,14 @@ func TestImport(t *testing.T) {
 		`five: sub {Filter:a/+ ID:42 QoS:2 NoLocal:true RetainAsPublished:true}`,
 		`five: out 5 state 2: a/2 "two" props `+sampleProps+` from "pub" expires 0 q2 mrfalse; sub 42 q2 rfalse group ""`,
 		`five: in []`,
-		`five: queue 000: a/1 "one" props  from "pub" expires 0 q1 mrfalse; sub 42 q1 rfalse group ""`,
+		`five: queue 000: a/1 "one" props  from "pub"alice expires 0 q1 mrfalse; sub 42 q1 rfalse group ""`,
 		`five: queue 001: a/7 "" props  from "pub" expires 0 q1 mrfalse; sub 0 q1 rfalse group ""`,
 		`five: queue 002: a/6 "half" props  from "three" expires 0 q2 mrtrue; sub 42 q2 rtrue group ""`,
 		`retained a/6 "half" props  q2 rtrue`,
 		`retained r "kept" props  q1 rtrue`,
 		`three: session user "bob" expiry 4294967295 v4 at 1000000000000`,
 		`three: sub {Filter:a/# ID:0 QoS:2 NoLocal:false RetainAsPublished:false}`,
-		`three: out 10 state 1: a/1 "one" props  from "pub" expires 0 q1 mrfalse; sub 0 q1 rfalse group ""`,
+		`three: out 10 state 1: a/1 "one" props  from "pub"alice expires 0 q1 mrfalse; sub 0 q1 rfalse group ""`,
 		`three: out 11 state 3: a/2 "two" props `+sampleProps+` from "pub" expires 0 q2 mrfalse; sub 0 q2 rfalse group ""`,
 		`three: in [77]`,
 		`three: queue 000: a/3 "three" props  from "five" expires 1060000000000 q2 mrfalse; sub 0 q2 rtrue group ""`,
@@ -152,7 +152,7 @@ func TestImportContradictions(t *testing.T) {
 		},
 		Subscriptions: []Subscription{{ClientID: "other", Filter: "x", QoS: 1}, {ClientID: "other", Filter: "x", QoS: 2}},
 		Retained:      []uint64{8},
-		Wills:         []Will{{ClientID: "nobody", Topic: "w"}, {ClientID: "other", Topic: "w", Payload: []byte("bye"), Delay: 7, QoS: 1, Properties: packet.AppendUint(nil, packet.PropMessageExpiry, 30)}},
+		Wills:         []Will{{ClientID: "nobody", Topic: "x", QoS: 1, Payload: []byte("due"), Retain: true}, {ClientID: "other", Topic: "w", Payload: []byte("bye"), Delay: 7, QoS: 1, Properties: packet.AppendUint(nil, packet.PropMessageExpiry, 30)}},
 	}
 	st := memstore.New()
 	rep, err := Import(t.Context(), db, st, options())
@@ -170,11 +170,13 @@ func TestImportContradictions(t *testing.T) {
 		`other: sub {Filter:x ID:0 QoS:2 NoLocal:false RetainAsPublished:false}`,
 		`other: in []`,
 		`other: will w "bye" q1 rfalse delay 7 expiry 30 true`,
+		`other: queue 000: x "due" props  from "nobody" expires 0 q1 mrtrue; sub 0 q1 rfalse group ""`,
+		`retained x "due" props  q1 rtrue`,
 	)
-	if rep.Skipped != 6 || len(rep.Problems) != 6 {
+	if rep.Skipped != 5 || len(rep.Problems) != 5 {
 		t.Errorf("%d problems: %q", rep.Skipped, rep.Problems)
 	}
-	if rep.Clients != 2 || rep.Subscriptions != 1 || rep.ClientMessages != 3 || rep.Wills != 1 {
+	if rep.Clients != 2 || rep.Subscriptions != 1 || rep.ClientMessages != 3 || rep.Wills != 2 {
 		t.Errorf("%+v", rep)
 	}
 }

@@ -63,29 +63,40 @@ func (im *importer) route() {
 			}
 		}
 	}
-	if len(open) == 0 {
+	if len(open) == 0 && len(im.due) == 0 {
 		return
 	}
 	slices.SortStableFunc(open, func(a, b *ClientMessage) int { return cmp.Compare(a.MessageID, b.MessageID) })
 	subs := im.subscribers()
-	for turn, v := range open {
-		m := im.messages[v.MessageID]
-		for _, e := range subs.exact[m.Topic] {
-			im.routeTo(e, m, v.ClientID, "")
+	turn := 0
+	for _, v := range open {
+		im.publish(subs, im.messages[v.MessageID], v.ClientID, turn)
+		turn++
+	}
+	for _, v := range im.due {
+		im.publish(subs, im.willMessage(v), v.ClientID, turn)
+		turn++
+	}
+}
+
+// publish queues a message to everybody who has subscribed; turn spreads those of
+// shared subscriptions.
+func (im *importer) publish(subs *subscribers, m *record.Message, publisher string, turn int) {
+	for _, e := range subs.exact[m.Topic] {
+		im.routeTo(e, m, publisher, "")
+	}
+	for _, e := range subs.wild {
+		if mqtt.Match(e.sub.Filter, m.Topic) {
+			im.routeTo(e, m, publisher, "")
 		}
-		for _, e := range subs.wild {
-			if mqtt.Match(e.sub.Filter, m.Topic) {
-				im.routeTo(e, m, v.ClientID, "")
-			}
+	}
+	for filter, members := range subs.groups {
+		if _, inner, _, _ := mqtt.ParseShared(filter); mqtt.Match(inner, m.Topic) {
+			im.routeTo(members[turn%len(members)], m, publisher, filter)
 		}
-		for filter, members := range subs.groups {
-			if _, inner, _, _ := mqtt.ParseShared(filter); mqtt.Match(inner, m.Topic) {
-				im.routeTo(members[turn%len(members)], m, v.ClientID, filter)
-			}
-		}
-		if m.Retain {
-			im.retained[m.Topic] = v.MessageID
-		}
+	}
+	if m.Retain {
+		im.retained[m.Topic] = m
 	}
 }
 
@@ -182,29 +193,38 @@ func outState(v *ClientMessage) uint8 {
 	return 0
 }
 
-func (im *importer) writeWill(s *imported) {
-	v := s.will
+// willMessage makes the message of a will that is due.
+func (im *importer) willMessage(v *Will) *record.Message {
 	m := im.message(v.Topic, v.Payload, v.Properties)
 	m.QoS, m.Retain, m.Publisher = mqtt.QoS(v.QoS), v.Retain, v.ClientID
+	if n, ok := packet.Props(v.Properties).Uint(packet.PropMessageExpiry); ok {
+		m.Expires = im.o.Now + max(record.Instant(n)*record.Second, 1)
+	}
+	return m
+}
+
+func (im *importer) writeWill(s *imported) {
+	v := s.will
+	m := im.willMessage(v)
+	m.Expires = 0 // its time starts when it is published
 	w := &record.Will{Msg: m, Delay: v.Delay}
 	w.Expiry, w.HasExpiry = packet.Props(v.Properties).Uint(packet.PropMessageExpiry)
 	im.out.add(record.Op{Kind: record.PutWill, Key: s.rec.Key, Will: w}, m.Size())
 }
 
 func (im *importer) writeRetained() {
-	late := im.retained // of open exchanges: later than what is retained
 	for _, id := range im.db.Retained {
 		m := im.messages[id]
 		if m == nil {
 			im.rep.problem("retained message %d is not in the file", id)
 			continue
 		}
-		if _, newer := late[m.Topic]; !newer && !im.expired[id] {
+		if im.retained[m.Topic] == nil && !im.expired[id] {
 			im.writeOneRetained(m)
 		}
 	}
-	for _, id := range late {
-		im.writeOneRetained(im.messages[id])
+	for _, m := range im.retained {
+		im.writeOneRetained(m)
 	}
 }
 

@@ -175,6 +175,8 @@ type DB struct {
 	Wills          []Will
 	// Unknown counts chunks of unknown type, which were skipped.
 	Unknown int
+	// Problems says what was left out before it came here.
+	Problems []string
 }
 
 // ErrFormat: the file is no Mosquitto database.
