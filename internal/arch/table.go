@@ -52,7 +52,7 @@ var Layers = [][]Rule{
 
 	// The data path. A loop accepts through transport, which knows nothing of loops.
 	{{Path: "internal/loop", External: []string{"golang.org/x/sys"}}},
-	{{Path: "internal/transport/...", External: []string{"golang.org/x/sys", "github.com/coreos/go-systemd/v22/activation"}}},
+	{{Path: "internal/transport/...", External: []string{"golang.org/x/sys"}}},
 	{{Path: "internal/conn"}},
 	{{Path: "internal/hub"}},
 	{{Path: "internal/auth/authtest", Testing: true}},
@@ -61,6 +61,11 @@ var Layers = [][]Rule{
 	{{Path: "internal/router", Pure: true}},
 	{{Path: "internal/flow", Pure: true}},
 	{{Path: "internal/store/storetest", Testing: true}},
+	{{Path: "internal/store/migrate"}},
+	{
+		{Path: "internal/store/salvage", External: []string{"github.com/cockroachdb/pebble/v2"}},
+		{Path: "internal/store/sqliteimport", External: []string{"modernc.org/sqlite"}},
+	},
 	{
 		{Path: "internal/store/pebblestore", External: []string{"github.com/cockroachdb/pebble/v2"}},
 		{Path: "internal/store/..."},
