@@ -23,7 +23,7 @@ export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := build
 .PHONY: help run build install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
-	cross bench bench-client bench-durable crash fuzz soak soak-durable mutate conformance cover dependencies clean FORCE
+	cross bench bench-client bench-durable bench-tls crash fuzz soak soak-durable mutate conformance cover dependencies clean FORCE
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -73,6 +73,9 @@ bench: ## go test -bench with allocations; BENCH and BENCHTIME choose
 
 bench-client: ## the client library beside paho.mqtt.golang and paho.golang
 	cd bench/client && $(GO) run .
+
+bench-tls: bin/midge ## 5,000 TLS connections: resident memory of each beyond a plain one, at most 16 KiB
+	$(GO) run ./bench/tls -broker bin/midge
 
 fuzz: ## every fuzz target for FUZZTIME (default 60s)
 	$(GO) run ./internal/tools/fuzzall -time $(FUZZTIME)

@@ -183,7 +183,7 @@ func TestCipherLists(t *testing.T) {
 
 // connect shakes hands as a client with c and returns both ends' errors and what
 // the server knows.
-func connect(t testing.TB, server, client *tls.Config) (serverErr, clientErr error, cs tls.ConnectionState) {
+func connect(t testing.TB, server, client *tls.Config) (cs tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -219,7 +219,7 @@ func connect(t testing.TB, server, client *tls.Config) (serverErr, clientErr err
 		tc.Write([]byte("x")) //nolint:errcheck // the client's error tells
 	}
 	clientErr = <-done
-	return serverErr, clientErr, cs
+	return cs, serverErr, clientErr
 }
 
 func clientConfig(ca *pki.CA, l *pki.Leaf) *tls.Config {
@@ -301,7 +301,7 @@ func TestClientCertificates(t *testing.T) {
 					cert := cc.Certificates[0]
 					cc.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 				}
-				serr, cerr, cs := connect(t, src.Config(), cc)
+				cs, serr, cerr := connect(t, src.Config(), cc)
 				switch {
 				case tt.want == "" && (serr != nil || cerr != nil):
 					t.Errorf("%s: server %v, client %v", tls.VersionName(v), serr, cerr)
@@ -337,7 +337,7 @@ func TestResumedSessionsAreVerified(t *testing.T) {
 	cc := clientConfig(ca, c)
 	cc.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	for i := range 2 {
-		serr, cerr, cs := connect(t, src.Config(), cc)
+		cs, serr, cerr := connect(t, src.Config(), cc)
 		if serr != nil || cerr != nil || cs.DidResume != (i == 1) {
 			t.Fatalf("%d: %v %v, resumed %v", i, serr, cerr, cs.DidResume)
 		}
@@ -349,11 +349,11 @@ func TestResumedSessionsAreVerified(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if serr, _, _ := connect(t, src.Config(), cc); serr != nil {
+	if _, serr, _ := connect(t, src.Config(), cc); serr != nil {
 		t.Fatalf("before apply: %v", serr)
 	}
 	apply()
-	if serr, _, _ := connect(t, src.Config(), cc); serr == nil || !strings.Contains(serr.Error(), "revoked") {
+	if _, serr, _ := connect(t, src.Config(), cc); serr == nil || !strings.Contains(serr.Error(), "revoked") {
 		t.Errorf("afterwards: %v", serr)
 	}
 }

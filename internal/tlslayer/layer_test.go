@@ -203,7 +203,7 @@ func TestCloseNotify(t *testing.T) {
 	}
 	s.Write(out)
 	s.(*net.TCPConn).CloseWrite()
-	if n, err := tc.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := tc.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("after close_notify: %d %v", n, err)
 	}
 }
