@@ -9,6 +9,7 @@ import (
 	"github.com/midgemq/midge/internal/cli/bench"
 	"github.com/midgemq/midge/internal/cli/doctor"
 	"github.com/midgemq/midge/internal/cli/flagtable"
+	"github.com/midgemq/midge/internal/cli/monitor"
 	"github.com/midgemq/midge/internal/cli/ping"
 	"github.com/midgemq/midge/internal/cli/reach"
 )
@@ -18,6 +19,7 @@ func measuring() []tool {
 	return []tool{
 		{"bench", reaching(bench.Run), []flagtable.Command{bench.Command()}},
 		{"doctor", reaching(doctor.Run), []flagtable.Command{doctor.Command()}},
+		{"monitor", reaching(monitor.Run), []flagtable.Command{monitor.Command()}},
 		{"ping", reaching(ping.Run), []flagtable.Command{ping.Command()}},
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // process is what the kernel says about the broker.
@@ -16,15 +14,6 @@ type process struct {
 	ok  bool
 	cpu time.Duration
 	rss int64 // bytes
-}
-
-// ownCPU is the CPU time of this process.
-func ownCPU() time.Duration {
-	var u unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // readProcess reads CPU time and memory of a process; pid 0 means none. Threads' run times are in nanoseconds; that of threads that

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/midgemq/midge/internal/cli/reach"
 )
 
 // run is one scenario under way.
@@ -95,7 +97,7 @@ type snapshot struct {
 }
 
 func (r *run) snapshot() snapshot {
-	return snapshot{time.Now(), r.published.Load(), r.delivered.Load(), ownCPU(), readProcess(r.o.pid)}
+	return snapshot{time.Now(), r.published.Load(), r.delivered.Load(), reach.CPU(), readProcess(r.o.pid)}
 }
 
 // rate is one second of the run.
