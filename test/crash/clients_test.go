@@ -193,7 +193,7 @@ func (p *publisher) take(l *link, k *packet) {
 		}
 	}
 	// PUBREL sent again may be unknown by now: its PUBCOMP was on the way.
-	if k.code >= 0x80 && (k.kind != rawmqtt.PUBCOMP || k.code != 0x92) {
+	if k.code >= 0x80 && k.kind != rawmqtt.DISCONNECT && (k.kind != rawmqtt.PUBCOMP || k.code != 0x92) {
 		p.w.fail("%s: packet type %d with code 0x%02X for message %d", p.id, k.kind, k.code, k.id)
 		return
 	}

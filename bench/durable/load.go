@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/midgemq/midge/internal/testkit/rawmqtt"
+)
+
+// load is what one measurement asks of the broker.
+type load struct {
+	publishers, inflight int
+	rate                 int  // messages a second over all publishers, 0: as fast as it goes
+	away                 bool // the receivers are not connected
+}
+
+// result is what one measurement found.
+type result struct {
+	acked, delivered int64
+	took             time.Duration
+	latency          times // from the time a message was due to its PUBACK
+	used             usage
+	onDisk           int64
+	durable          bool
+}
+
+// cpu is the broker's CPU per message in microseconds.
+func (r *result) cpu() float64 {
+	return float64((r.used.user + r.used.system).Microseconds()) / float64(max(r.acked, 1))
+}
+
+func (r *result) print(name string) {
+	n := float64(max(r.acked, 1))
+	fmt.Printf("%-26s %7.0f acknowledged/s, delivered %.0f %%, median %v, p99 %v, max %v; CPU %.2f µs (user %.2f, system %.2f)",
+		name, float64(r.acked)/r.took.Seconds(), 100*float64(r.delivered)/n, r.latency.at(0.5), r.latency.at(0.99), r.latency.at(1),
+		r.cpu(), float64(r.used.user.Microseconds())/n, float64(r.used.system.Microseconds())/n)
+	if r.durable {
+		fmt.Printf("; written %.0f bytes a message (%.1f times the payload), at the end %.0f on disk", float64(r.used.written)/n,
+			float64(r.used.written)/n/float64(*size), float64(r.onDisk)/n)
+	}
+	fmt.Printf("; memory %d MiB\n", r.used.resident>>20)
+}
+
+type conn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func dial(addr, id string, clean bool) (*conn, error) {
+	n, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{n, bufio.NewReaderSize(n, 16<<10)}
+	p := rawmqtt.Packet{Type: rawmqtt.CONNECT, Connect: &rawmqtt.Connect{Name: "MQTT", Level: rawmqtt.V311, Clean: clean, ClientID: id}}
+	if _, err := c.Write(p.Encode(rawmqtt.V311)); err != nil {
+		return nil, err
+	}
+	first, b, err := c.packet(nil)
+	if err != nil {
+		return nil, err
+	}
+	if first>>4 != rawmqtt.CONNACK || b[1] != 0 {
+		return nil, errors.New("not let in")
+	}
+	return c, nil
+}
+
+// packet reads one packet; buf is used again.
+func (c *conn) packet(buf []byte) (first byte, body []byte, err error) {
+	if first, err = c.r.ReadByte(); err != nil {
+		return
+	}
+	n, err := binary.ReadUvarint(c.r)
+	if err != nil {
+		return
+	}
+	if uint64(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	body = buf[:n]
+	_, err = io.ReadFull(c.r, body)
+	return
+}
+
+func (c *conn) subscribe(filter string) error {
+	p := rawmqtt.Packet{Type: rawmqtt.SUBSCRIBE, Flags: 2, ID: 1, Filters: []rawmqtt.Filter{{Filter: filter, Options: 1}}}
+	if _, err := c.Write(p.Encode(rawmqtt.V311)); err != nil {
+		return err
+	}
+	first, _, err := c.packet(nil)
+	if err == nil && first>>4 != rawmqtt.SUBACK {
+		err = errors.New("no SUBACK")
+	}
+	return err
+}
+
+// receive acknowledges what comes until the connection ends.
+func (c *conn) receive(count *atomic.Int64) {
+	var buf, acks []byte
+	for {
+		first, b, err := c.packet(buf)
+		if err != nil {
+			return
+		}
+		buf = b[:cap(b)]
+		if first>>4 == rawmqtt.PUBLISH {
+			count.Add(1)
+			t := int(binary.BigEndian.Uint16(b))
+			acks = append(acks, rawmqtt.PUBACK<<4, 2, b[2+t], b[3+t])
+		}
+		if c.r.Buffered() == 0 && len(acks) > 0 {
+			if _, err := c.Write(acks); err != nil {
+				return
+			}
+			acks = acks[:0]
+		}
+	}
+}
+
+// publisher keeps its window full, or sends when messages are due.
+type publisher struct {
+	*conn
+	frame   []byte // one PUBLISH; the identifier is written into it
+	at      int
+	due     []time.Time // by identifier-1
+	free    chan uint16
+	latency times
+	acked   int64
+	count   atomic.Bool // measurements count
+	stop    atomic.Bool
+}
+
+func newPublisher(addr, id, topic string, inflight int) (*publisher, error) {
+	c, err := dial(addr, id, true)
+	if err != nil {
+		return nil, err
+	}
+	p := &publisher{conn: c, due: make([]time.Time, inflight), free: make(chan uint16, inflight)}
+	k := rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: 2, ID: 1, Topic: topic, Payload: make([]byte, *size)}
+	p.frame = k.Encode(rawmqtt.V311)
+	p.at = len(p.frame) - *size - 2
+	for i := range inflight {
+		p.free <- uint16(i + 1)
+	}
+	return p, nil
+}
+
+func (p *publisher) append(b []byte, id uint16, due time.Time) []byte {
+	p.due[id-1] = due
+	binary.BigEndian.PutUint16(p.frame[p.at:], id)
+	return append(b, p.frame...)
+}
+
+// saturate sends the next message for each acknowledgement.
+func (p *publisher) saturate() {
+	var out, buf []byte
+	for len(p.free) > 0 {
+		out = p.append(out, <-p.free, time.Now())
+	}
+	for {
+		if len(out) > 0 {
+			if _, err := p.Write(out); err != nil {
+				return
+			}
+			out = out[:0]
+		}
+		for {
+			id, now, err := p.ack(&buf)
+			if err != nil {
+				return
+			}
+			if !p.stop.Load() {
+				out = p.append(out, id, now)
+			}
+			if p.r.Buffered() == 0 {
+				break
+			}
+		}
+	}
+}
+
+func (p *publisher) ack(buf *[]byte) (id uint16, now time.Time, err error) {
+	first, b, err := p.packet(*buf)
+	if err != nil {
+		return 0, now, err
+	}
+	*buf = b[:cap(b)]
+	if first>>4 != rawmqtt.PUBACK {
+		return 0, now, fmt.Errorf("packet type %d", first>>4)
+	}
+	now = time.Now()
+	id = binary.BigEndian.Uint16(b)
+	if p.count.Load() {
+		p.acked++
+		p.latency = append(p.latency, now.Sub(p.due[id-1]))
+	}
+	return id, now, nil
+}
+
+// paced sends at a fixed rate; when the window is full a message is late, and its
+// latency counts from when it was due.
+func (p *publisher) paced(every time.Duration, offset time.Duration) {
+	go func() {
+		var buf []byte
+		for {
+			id, _, err := p.ack(&buf)
+			if err != nil {
+				close(p.free)
+				return
+			}
+			p.free <- id
+		}
+	}()
+	next := time.Now().Add(offset)
+	var out []byte
+	for !p.stop.Load() {
+		time.Sleep(time.Until(next))
+		id, ok := <-p.free
+		if !ok {
+			return
+		}
+		out = p.append(out[:0], id, next)
+		if _, err := p.Write(out); err != nil {
+			return
+		}
+		next = next.Add(every)
+	}
+}
+
+// measure runs one load against a fresh broker.
+func measure(dir string, durable bool, l load) (*result, error) {
+	s, err := start(dir, durable, "")
+	if err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	var delivered atomic.Int64
+	var wg sync.WaitGroup
+	for i := range *receivers {
+		c, err := dial(s.addr, fmt.Sprint("receiver", i), !durable)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		if err := c.subscribe(fmt.Sprintf("bench/%d/#", i)); err != nil {
+			return nil, err
+		}
+		if l.away {
+			_ = c.Close()
+			continue
+		}
+		wg.Add(1)
+		go func() { defer wg.Done(); c.receive(&delivered) }()
+	}
+	var pubs []*publisher
+	for i := range l.publishers {
+		p, err := newPublisher(s.addr, fmt.Sprint("publisher", i), fmt.Sprintf("bench/%d/%d", i%*receivers, i), l.inflight)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		pubs = append(pubs, p)
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if l.rate == 0 {
+				p.saturate()
+				return
+			}
+			every := time.Second * time.Duration(l.publishers) / time.Duration(l.rate)
+			p.paced(every, every*time.Duration(i)/time.Duration(l.publishers))
+		}()
+	}
+	time.Sleep(2 * time.Second) // warm
+	before, from, began := s.usage(), delivered.Load(), time.Now()
+	for _, p := range pubs {
+		p.count.Store(true)
+	}
+	time.Sleep(time.Duration(*seconds) * time.Second)
+	for _, p := range pubs {
+		p.count.Store(false)
+	}
+	r := &result{took: time.Since(began), used: s.usage(), durable: durable, onDisk: s.onDisk()}
+	r.delivered = delivered.Load() - from
+	r.used.user -= before.user
+	r.used.system -= before.system
+	r.used.written -= before.written
+	for _, p := range pubs {
+		p.stop.Store(true)
+	}
+	time.Sleep(200 * time.Millisecond)
+	for _, p := range pubs {
+		_ = p.Close()
+	}
+	s.stop() // ends the receivers
+	wg.Wait()
+	for _, p := range pubs {
+		r.acked += p.acked
+		r.latency = append(r.latency, p.latency...)
+	}
+	return r, nil
+}
