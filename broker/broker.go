@@ -111,6 +111,8 @@ type Broker struct {
 	reloading   sync.Mutex // one reload at a time; guards reloadSteps
 	reloadSteps []reloadStep
 
+	memory memoryWatch
+
 	sysInterval atomic.Int64  // sys_interval in seconds
 	sysWake     chan struct{} // it has changed
 
@@ -175,6 +177,7 @@ func (b *Broker) Start() error {
 	}
 	b.engine.Start()
 	b.startSys()
+	b.watchMemory(b.cfg.MemoryLimit)
 	b.mu.Lock()
 	b.bound = opened
 	b.mu.Unlock()

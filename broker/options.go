@@ -26,13 +26,14 @@ func HubConfig(o *Options) *hub.Config {
 	h := &hub.Config{
 		Control: control, ConnectTimeout: record.Instant(c.Guard.ConnectTimeout) * record.Second,
 		Rules: session.Rules{
-			MaxInflight: inflight, MaxQueued: c.MaxQueuedMessages, MaxQueuedBytes: int64(c.MaxQueuedBytes),
+			MaxInflight: inflight, MaxInflightBytes: int64(c.MaxInflightBytes), QueueQoS0: c.QueueQoS0Messages, MaxQueued: c.MaxQueuedMessages, MaxQueuedBytes: int64(c.MaxQueuedBytes),
 			MaxExpiry: expiry(c.PersistentClientExpiration), MaxSubscriptions: maxSubscriptions, QueueWindow: queueWindow,
 		},
 		MaxPacket: uint32(c.MaxPacketSize), MaxKeepAlive: uint16(c.MaxKeepAlive), MessageSizeLimit: c.MessageSizeLimit,
 		RetainAvailable: c.RetainAvailable, AllowDuplicates: c.AllowDuplicateMessages,
 		NoWildcards: o.NoWildcards, NoShared: o.NoShared, NoSubscriptionIDs: o.NoSubscriptionIDs,
 		MaxOutput: c.MaxOutputBytes, MaxOutputPackets: c.MaxQueuedMessages,
+		UpgradeQoS: c.UpgradeOutgoingQoS, MaxClients: c.GlobalMaxClients, CheckRetainSource: c.CheckRetainSource,
 		ResponseInfo: o.ResponseInfo, Level: store.Flush, Policy: o.Policy, AssignedID: assignedID,
 	}
 	storageRules(o, h)
@@ -60,6 +61,7 @@ func Settings(o *Options, l *config.Listener) *hub.Listener {
 	s := &hub.Listener{
 		Port: l.Port, AllowAnonymous: l.AllowAnonymous, MaxConnections: l.MaxConnections, MaxQoS: mqtt.ExactlyOnce,
 		IdentityAsUser: l.UseIdentityAsUsername, SubjectAsUser: l.UseSubjectAsUsername,
+		MountPoint:    l.MountPoint,
 		MaxTopicAlias: uint16(l.MaxTopicAlias), MaxTopicAliasBroker: uint16(l.MaxTopicAliasBroker),
 		Refuse31: !l.Versions.Has(3), Refuse311: !l.Versions.Has(4), Refuse5: !l.Versions.Has(5),
 	}
@@ -96,5 +98,6 @@ func (b *Broker) reloadOptions(now *config.Config) (apply func(), err error) {
 		}
 		_ = b.onAll(context.Background(), func(sh *hub.Shard) { sh.Follow() }) // fails only when the broker ends
 		b.sysChanged(now.SysInterval)
+		b.watchMemory(now.MemoryLimit)
 	}, nil
 }

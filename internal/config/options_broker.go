@@ -116,7 +116,7 @@ var brokerOptions = []Option{
 	},
 	{
 		Name: "memory_limit", Section: "global", Values: "bytes", Default: "0", Reload: AtOnce,
-		Meaning: "Memory of the process at which new connections are refused, MQTT 5 with 0x89, and messages are no longer queued or retained. 0 means no limit.",
+		Meaning: "Bytes of live memory at which clients without a session are refused, MQTT 5 with 0x89, and nothing more is queued: it is dropped and counted, or refused by `queue_policy`. 0 means no limit.",
 		field:   memoryField{},
 	},
 	{

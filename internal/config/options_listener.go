@@ -94,7 +94,7 @@ var listenerOptions = []Option{
 	},
 	{
 		Name: "mount_point", Section: "listener", place: inListener, Values: "text without `+` and `#`", Reload: NextConnection,
-		Meaning: "Text in front of every topic and filter of this listener's clients, who do not see it. Nothing is put between; `$SYS` and the group of a shared subscription stay as they are. A second line replaces the first.",
+		Meaning: "Text in front of every topic and filter of this listener's clients, who do not see it. Nothing is put between; the group of a shared subscription stays in front. What is not below it, `$SYS` included, cannot be reached. Rights are asked for with the whole topic. A second line replaces the first.",
 		field:   textField{at: func(t target) *string { return &t.l.MountPoint }, replace: true, check: plainTopic},
 	},
 	{

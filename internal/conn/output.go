@@ -362,6 +362,10 @@ func (c *Conn) append(dst []byte, s *session.Send) []byte {
 		sh.Count.PublishBytesSent += uint64(len(s.Msg.Payload))
 		sh.DebugSend(c.client, s)
 		alias, known := c.alias(s, c.gate != nil && s.QoS > 0)
+		if point := c.listener.MountPoint; point != "" {
+			inner := hub.Unmount(s.Msg, point)
+			return hub.AppendPublish(dst, &inner, s, c.version, alias, known, sh.Now())
+		}
 		return hub.AppendPublish(dst, s.Msg, s, c.version, alias, known, sh.Now())
 	case packet.PINGRESP:
 		sh.DebugSend(c.client, s)

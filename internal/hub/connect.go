@@ -83,6 +83,9 @@ func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Adm
 	if e := sh.checkWill(a, p, l); e != nil {
 		return nil, e
 	}
+	if e := sh.checkRoom(a); e != nil {
+		return nil, e
+	}
 	if a.Conn.Expiry > 0 && !sh.Hub.immediate && sh.Hub.Failing() != nil && sh.Hub.Find(a.ID) == nil {
 		return nil, refuse(mqtt.ServerUnavailable, logging.ReasonServerUnavailable, "sessions cannot be stored at present")
 	}
@@ -177,7 +180,13 @@ func (sh *Shard) checkWill(a *Admission, p *packet.Connect, l *Listener) *End {
 		}
 		ps = rest
 	}
-	w.Msg = record.NewMessage(p.WillTopic, p.WillPayload, props)
+	topic := p.WillTopic
+	if l.MountPoint != "" {
+		if topic = append([]byte(l.MountPoint), topic...); len(topic) > mqtt.MaxString {
+			return refuse(mqtt.TopicNameInvalid, logging.ReasonProtocolError, "will topic is too long behind the mount point")
+		}
+	}
+	w.Msg = record.NewMessage(topic, p.WillPayload, props)
 	w.Msg.QoS, w.Msg.Retain, w.Msg.Publisher = p.WillQoS, p.WillRetain, a.ID
 	a.Conn.Will = w
 	return nil
@@ -211,7 +220,11 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	}
 	c.link, c.keep, c.maxQoS = l, a.AskedKeepAlive, a.Listener.MaxQoS
 	c.warned, c.clean, c.since = false, a.CleanStart, sh.now
-	c.fast = a.Version != mqtt.V5 || (a.AliasOut == 0 && a.Conn.MaximumPacketSize == 0)
+	c.mount = a.Listener.MountPoint
+	c.fast = (a.Version != mqtt.V5 || (a.AliasOut == 0 && a.Conn.MaximumPacketSize == 0)) && c.mount == ""
+	if a.Conn.MaximumPacketSize > 0 {
+		a.Conn.MaximumPacketSize += uint32(len(c.mount)) // judged with the whole topic, sent without the mount point
+	}
 	sh.admitRights(c, l, a)
 	live := uint32(liveOnline)
 	if a.Version == mqtt.V5 {
@@ -220,6 +233,9 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	c.live.Store(live)
 	fx := sh.getFX()
 	c.S.Attach(&a.Conn, fx)
+	if sh.Hub.Cfg().Rules.QueueQoS0 && c.S.Persistent() {
+		c.fast = false // QoS 0 must not overtake what waits
+	}
 	if c.S.Persistent() && c.stored.Load() == 0 {
 		sh.open.fresh = append(sh.open.fresh, c)
 	}

@@ -51,6 +51,10 @@ type Config struct {
 	// MaxOutputPackets is how many packets may wait for a connection that does
 	// not take them before QoS 0 is dropped (max_queued_messages); 0: no limit.
 	MaxOutputPackets int
+	// UpgradeQoS is upgrade_outgoing_qos.
+	UpgradeQoS bool
+	// MaxClients is global_max_clients: sessions, 0: no limit.
+	MaxClients int
 	// ResponseInfo is given to clients that request response information.
 	ResponseInfo string
 	// Level is how durable what is acknowledged must be, where neither a listener
@@ -83,6 +87,8 @@ type Listener struct {
 	MaxTopicAlias, MaxTopicAliasBroker uint16
 	// MaxQoS is the highest QoS, announced when below 2.
 	MaxQoS mqtt.QoS
+	// MountPoint is mount_point.
+	MountPoint string
 	// Refuse31, Refuse311 and Refuse5 switch versions off
 	// (accept_protocol_versions).
 	Refuse31, Refuse311, Refuse5 bool
@@ -152,6 +158,7 @@ type Hub struct {
 	cfg     atomic.Pointer[Config]
 	seq     atomic.Uint64
 	keys    atomic.Uint64
+	scarce  atomic.Bool            // memory_limit is reached
 	queued  atomic.Int64           // payload bytes in all queues
 	trouble atomic.Pointer[string] // why storage takes nothing, nil: it does
 	expired atomic.Uint64
@@ -285,7 +292,8 @@ type Client struct {
 	counted      int64       // its part of the sum of what waits in all queues
 	level        store.Level // of its listener; ownLevel: which says so itself
 	ownLevel     bool
-	reread       bool // a read of its queue failed and is due again
+	reread       bool   // a read of its queue failed and is due again
+	mount        string // mount point of the present or last connection
 	gen          uint32
 	keep         uint16
 	maxQoS       mqtt.QoS

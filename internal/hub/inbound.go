@@ -23,6 +23,13 @@ var dropped = packet.SetOf(packet.PropMessageExpiry, packet.PropTopicAlias, pack
 // packet means, also where p.Topic is empty. raw is the packet as it came, nil
 // when it cannot be passed on as it is. A non-nil End closes the connection.
 func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, l *Listener) *End {
+	if l.MountPoint != "" {
+		var ok bool
+		if topic, ok = sh.mountTopic(l.MountPoint, topic); !ok {
+			return refuse(mqtt.TopicNameInvalid, logging.ReasonProtocolError, "topic is too long behind the mount point")
+		}
+		raw = nil
+	}
 	full, fullText, wait := sh.pressure(c, p, topic)
 	if wait != nil {
 		return wait
@@ -210,7 +217,7 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 			codes, reason = append(codes, byte(mqtt.PacketIDInUse)), idInUse
 			continue
 		}
-		code, why := sh.subscribe(c, string(f.Filter), f.Options, id, fx)
+		code, why := sh.subscribe(c, c.mounted(string(f.Filter)), f.Options, id, fx)
 		if code.IsError() {
 			reason = why
 			if !v5 {
@@ -326,7 +333,7 @@ func (sh *Shard) ClientUnsubscribe(c *Client, p *packet.Unsubscribe) {
 			codes, reason = append(codes, byte(mqtt.PacketIDInUse)), idInUse
 			continue
 		}
-		filter := string(f.Filter)
+		filter := c.mounted(string(f.Filter))
 		code := mqtt.Success
 		_, inner, shared, err := mqtt.ParseShared(filter)
 		if err == nil {

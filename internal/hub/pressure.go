@@ -106,7 +106,7 @@ func (sh *Shard) refuses(cfg *Config, topic []byte) bool {
 // noRoom reports whether all queues together are at their limit.
 func (sh *Shard) noRoom() bool {
 	limit := sh.Hub.Cfg().MaxTotalQueued
-	return limit > 0 && sh.Hub.queued.Load()+sh.queued >= limit
+	return sh.Hub.scarce.Load() || limit > 0 && sh.Hub.queued.Load()+sh.queued >= limit
 }
 
 // levelOf is how durable a message has to be: what is said about its topic or the

@@ -147,13 +147,13 @@ func (sh *Shard) pumpCursor(c *Client, k *cursor) (done bool) {
 // sendRetained delivers one retained message, RETAIN set [U5-3.3.1-2]; false:
 // there is no room, ask again.
 func (sh *Shard) sendRetained(c *Client, k *cursor, m *record.Message) bool {
-	if m.Expired(sh.now) || k.noLocal && m.Publisher == c.ID || !sh.mayReceive(c, m) || !sh.sourceMay(m) {
+	if m.Expired(sh.now) || k.noLocal && m.Publisher == c.ID || c.outside(m) || !sh.mayReceive(c, m) || !sh.sourceMay(m) {
 		return true
 	}
 	if c.link == nil || !c.link.Room() {
 		return false
 	}
-	q := min(m.QoS, k.qos)
+	q := sh.Hub.Cfg().deliveryQoS(m.QoS, k.qos)
 	if q > 0 && !c.S.CanStart() {
 		return false
 	}

@@ -144,7 +144,8 @@ func (sh *Shard) route(m *record.Message) (matched int) {
 		return 0
 	}
 	keep := m // becomes the owned copy once one is needed
-	merge := !sh.Hub.Cfg().AllowDuplicates && len(res.Plain) > 1
+	cfg := sh.Hub.Cfg()
+	merge := !cfg.AllowDuplicates && len(res.Plain) > 1
 	for i := range res.Plain {
 		t := &res.Plain[i]
 		c := t.Sub
@@ -159,14 +160,14 @@ func (sh *Shard) route(m *record.Message) (matched int) {
 			continue // [MQTT-3.8.3-3]
 		}
 		matched++
-		d := session.Delivery{QoS: min(m.QoS, q), Retain: m.Retain && t.RetainAsPublished, SubID: t.ID}
+		d := session.Delivery{QoS: cfg.deliveryQoS(m.QoS, q), Retain: m.Retain && t.RetainAsPublished, SubID: t.ID}
 		if d.QoS == 0 && c.shard == sh && c.fast && d.SubID == 0 {
 			if sh.mayReceive(c, m) {
 				sh.deliver0(c, m, d.Retain)
 			}
 			continue
 		}
-		if d.QoS > 0 || c.shard != sh {
+		if d.QoS > 0 || c.shard != sh || cfg.Rules.QueueQoS0 {
 			keep = sh.keep(keep, d.QoS)
 		}
 		sh.pass(c, keep, d)
@@ -178,11 +179,11 @@ func (sh *Shard) route(m *record.Message) (matched int) {
 			continue
 		}
 		matched++
-		d := session.Delivery{QoS: min(m.QoS, t.QoS), Retain: m.Retain && t.RetainAsPublished, SubID: t.ID}
+		d := session.Delivery{QoS: cfg.deliveryQoS(m.QoS, t.QoS), Retain: m.Retain && t.RetainAsPublished, SubID: t.ID}
 		if d.QoS > 0 {
 			d.Group = g.Key()
 		}
-		if d.QoS > 0 || t.Sub.shard != sh {
+		if d.QoS > 0 || t.Sub.shard != sh || cfg.Rules.QueueQoS0 {
 			keep = sh.keep(keep, d.QoS)
 		}
 		sh.pass(t.Sub, keep, d)
@@ -210,7 +211,7 @@ func highest(res *router.Result[*Client], i int) (q mqtt.QoS, first bool) {
 // keep makes the owned copy once, with a sequence number when it will be queued.
 func (sh *Shard) keep(m *record.Message, q mqtt.QoS) *record.Message {
 	if m == &sh.view {
-		if q > 0 && m.Seq == 0 {
+		if (q > 0 || sh.Hub.Cfg().Rules.QueueQoS0) && m.Seq == 0 {
 			m.Seq = sh.Hub.nextSeq()
 		}
 		m = sh.own(m)
@@ -221,7 +222,7 @@ func (sh *Shard) keep(m *record.Message, q mqtt.QoS) *record.Message {
 // pass delivers here or hands over to the loop that owns the session.
 func (sh *Shard) pass(c *Client, m *record.Message, d session.Delivery) {
 	var seq uint64
-	if d.QoS > 0 {
+	if d.QoS > 0 || sh.Hub.Cfg().Rules.QueueQoS0 {
 		seq = sh.Hub.nextSeq()
 		d.NoRoom = sh.noRoom()
 	}
@@ -265,7 +266,7 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 	if c.ended {
 		return
 	}
-	if !sh.mayReceive(c, m) {
+	if c.outside(m) || !sh.mayReceive(c, m) {
 		if d.Stored {
 			sh.persist(record.Op{Kind: record.Dequeue, Key: c.S.Key(), Seq: seq})
 		}
@@ -313,7 +314,7 @@ func (sh *Shard) handOn(from *Client, e *record.Queued) {
 		if !ok {
 			return
 		}
-		q := min(e.Msg.QoS, t.QoS)
+		q := sh.Hub.Cfg().deliveryQoS(e.Msg.QoS, t.QoS)
 		d := session.Delivery{QoS: q, Retain: e.Retain, SubID: t.ID}
 		if q > 0 {
 			d.Group = e.Group

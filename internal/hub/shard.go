@@ -40,6 +40,7 @@ type Shard struct {
 	fx     []*session.Effects
 	codes  []byte
 	props  []byte
+	mount  []byte
 	open   openBatch
 	held   []heldBatch // submitted, oldest first
 	ticket uint64      // of the open batch

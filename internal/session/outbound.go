@@ -12,6 +12,8 @@ import (
 type outbound struct {
 	snd flow.Sender[record.Queued]
 	q   queue
+	// flying are the payload bytes of what waits for PUBACK or PUBREC.
+	flying int64
 	// owed counts deliveries whose PUBCOMP is owed; since: when that began or last
 	// got better, or when they were asked for again on this connection.
 	owed   int
@@ -23,6 +25,12 @@ type outbound struct {
 // before that is reported. With MQTT 5 sending stops at the quota meanwhile, as
 // the standard demands; with MQTT 3 it goes on.
 const pubcompPatience = 10 * record.Second
+
+// room reports whether a QoS 1 or 2 message may be started now.
+func (s *Session) room() bool {
+	o := s.out
+	return o.snd.Free() > 0 && (s.rules.MaxInflightBytes == 0 || o.flying < s.rules.MaxInflightBytes)
+}
 
 // checkOwed reports a subscriber that does not complete its QoS 2 exchanges.
 func (o *outbound) checkOwed(now record.Instant, fx *Effects) {
@@ -139,7 +147,7 @@ type Delivery struct {
 // seq orders the queue and is unique. It reports whether the message was taken:
 // sent, queued, or dropped as delivered because it is too large for the client.
 func (s *Session) Deliver(m *record.Message, d Delivery, seq uint64, now record.Instant, fx *Effects) bool {
-	if d.QoS == mqtt.AtMostOnce {
+	if d.QoS == mqtt.AtMostOnce && !s.waits0() {
 		if !s.online || m.Expired(now) {
 			return false
 		}
@@ -162,7 +170,7 @@ func (s *Session) Deliver(m *record.Message, d Delivery, seq uint64, now record.
 		o.checkOwed(now, fx)
 	}
 	e := record.Queued{Msg: m, Seq: seq, SubID: d.SubID, QoS: d.QoS, Retain: d.Retain, Group: d.Group}
-	if s.online && !s.resending && o.q.len() == 0 && o.snd.Free() > 0 {
+	if d.QoS > 0 && s.online && !s.resending && o.q.len() == 0 && s.room() {
 		if m.Expired(now) {
 			s.discard(DropExpired, seq, d.Stored, fx)
 			return true
@@ -190,6 +198,12 @@ func (s *Session) Deliver(m *record.Message, d Delivery, seq uint64, now record.
 	}
 	o.q.push(e)
 	return true
+}
+
+// waits0 reports whether a QoS 0 message is queued: for a client that is away,
+// and behind what still waits, which it must not overtake [MQTT-4.6.0-6].
+func (s *Session) waits0() bool {
+	return s.rules.QueueQoS0 && s.persistent && (!s.online || s.out != nil && s.out.q.len() > 0)
 }
 
 // enqueue stores a queue entry unless that has been done.
@@ -285,6 +299,7 @@ func (s *Session) start(e record.Queued, fx *Effects) bool {
 		return false
 	}
 	s.putInflight(e.Seq, id, st, fx)
+	s.out.flying += int64(e.Msg.Size())
 	fx.send(Send{Type: packet.PUBLISH, PacketID: id, Msg: e.Msg, QoS: e.QoS, Retain: e.Retain, SubID: e.SubID})
 	return true
 }
@@ -336,6 +351,7 @@ func (s *Session) Resume(now record.Instant, fx *Effects) {
 			s.out.snd.Drop(func(id uint16, _ flow.State, e record.Queued) bool {
 				why := gone[id]
 				if why != DropNone {
+					s.out.flying -= int64(e.Msg.Size())
 					s.dequeue(e.Seq, fx)
 					s.dropped(why, fx)
 				}
@@ -353,7 +369,7 @@ func (s *Session) Resume(now record.Instant, fx *Effects) {
 // pump moves queued messages into the window.
 func (s *Session) pump(now record.Instant, fx *Effects) {
 	o := s.out
-	for s.online && !s.resending && o.snd.Free() > 0 {
+	for s.online && !s.resending && s.room() {
 		e, ok := o.q.pop()
 		if !ok {
 			break
@@ -371,6 +387,9 @@ func (s *Session) pump(now record.Instant, fx *Effects) {
 		case s.tooLarge(e.Msg, Delivery{SubID: e.SubID, QoS: e.QoS}, now):
 			s.dropped(DropTooLarge, fx)
 			s.dequeue(e.Seq, fx)
+		case e.QoS == mqtt.AtMostOnce:
+			s.dequeue(e.Seq, fx)
+			fx.send(Send{Type: packet.PUBLISH, Msg: e.Msg, Retain: e.Retain, SubID: e.SubID})
 		default:
 			s.start(e, fx)
 		}
@@ -611,6 +630,7 @@ func (s *Session) Puback(id uint16, now record.Instant, fx *Effects) bool {
 	// identifier changes nothing, in particular not the quota [U5-4.9-1].
 	e, r := s.out.snd.Puback(id)
 	if r == flow.Finished {
+		s.out.flying -= int64(e.Msg.Size())
 		s.dequeue(e.Seq, fx)
 		s.Resume(now, fx)
 	}
@@ -633,9 +653,11 @@ func (s *Session) Pubrec(id uint16, code mqtt.ReasonCode, now record.Instant, fx
 			fx.ack(packet.PUBREL, id, mqtt.PacketIDNotFound, "")
 		}
 	case flow.Finished:
+		s.out.flying -= int64(e.Msg.Size())
 		s.dequeue(e.Seq, fx)
 		s.Resume(now, fx)
 	case flow.Advanced:
+		s.out.flying -= int64(e.Msg.Size())
 		if s.out.owed == 0 {
 			s.out.since = now
 		}
@@ -669,5 +691,5 @@ func (s *Session) CanStart() bool {
 	if !s.online || s.resending {
 		return false
 	}
-	return s.out == nil || (s.out.q.len() == 0 && s.out.snd.Free() > 0)
+	return s.out == nil || (s.out.q.len() == 0 && s.room())
 }

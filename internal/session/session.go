@@ -24,6 +24,13 @@ type Rules struct {
 	// MaxInflight is max_inflight_messages: QoS 1 and 2 messages in flight in
 	// each direction, and the Receive Maximum announced; 0: no limit.
 	MaxInflight int
+	// MaxInflightBytes is max_inflight_bytes: payload bytes of QoS 1 and 2
+	// messages in flight to the client. The message that crosses it still goes;
+	// 0: no limit.
+	MaxInflightBytes int64
+	// QueueQoS0 is queue_qos0_messages: QoS 0 messages, too, wait for a client
+	// that is away.
+	QueueQoS0 bool
 	// MaxQueued is max_queued_messages, MaxQueuedBytes max_queued_bytes; 0: no
 	// limit.
 	MaxQueued      int
@@ -88,6 +95,8 @@ func Restore(rules *Rules, sv *store.Saved, now record.Instant) (s Session, wasO
 			o.snd.Restore(f.PacketID, flow.State(f.State), f.Entry)
 			if flow.State(f.State) == flow.AwaitPubcomp {
 				o.owed++
+			} else {
+				o.flying += int64(f.Entry.Msg.Size())
 			}
 		}
 		o.q.spilled, o.q.bytes = sv.Queued, sv.QueuedBytes
