@@ -102,7 +102,8 @@ type source struct {
 
 // Policy implements httpapi.Source.
 func (s source) Policy() (auth.Policy, bool) {
-	return s.b.hub.Cfg().Policy, s.l.AllowAnonymous
+	sec := s.b.guards.of(s.l)
+	return sec.Policy, sec.AllowAnonymous
 }
 
 // openHTTP opens the listeners with `protocol http_api`.

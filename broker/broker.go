@@ -116,7 +116,8 @@ type Broker struct {
 	sysInterval atomic.Int64  // sys_interval in seconds
 	sysWake     chan struct{} // it has changed
 
-	doors doors
+	doors  doors
+	guards *guards
 
 	mu     sync.Mutex
 	bound  []loop.Bound
@@ -142,15 +143,20 @@ func New(o Options) (*Broker, error) {
 	b.sysInterval.Store(int64(b.cfg.SysInterval))
 	b.api = newAPI(b)
 	b.opts.control = b.api.request
+	b.guards = newGuards(b)
+	table, err := b.guards.build(b.cfg)
+	if err != nil {
+		return nil, err
+	}
 	if err := b.openStore(); err != nil {
 		return nil, err
 	}
 	b.hub = hub.New(HubConfig(&b.opts), o.Logger, b.store)
+	b.guards.put(b.cfg, table)
 	n := o.Config.Loops
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	var err error
 	if b.engine, err = loop.New(b.hub, b.clock, n, o.Config.GlobalMaxConnections, o.ConnectionsPerLoop); err != nil {
 		return nil, fmt.Errorf("start event loops: %w", err)
 	}
@@ -162,6 +168,7 @@ func New(o Options) (*Broker, error) {
 	b.done, b.stop = context.WithCancel(context.Background())
 	b.startDisk()
 	b.onReload("options", b.reloadOptions)
+	b.onReload("security", b.guards.reload)
 	return b, nil
 }
 
@@ -242,6 +249,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		time.Sleep(5 * time.Millisecond)
 	}
 	b.engine.Close()
+	b.guards.close()
 	b.doors.close()
 	if err := b.store.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)

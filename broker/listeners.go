@@ -60,6 +60,7 @@ func (d *doors) open() (opened []loop.Bound, err error) {
 			continue
 		}
 		s := Settings(&b.opts, l)
+		b.guards.secure(l, s)
 		for _, t := range ls {
 			opened = append(opened, loop.Bound{Listener: t, Settings: s})
 		}

@@ -48,12 +48,12 @@ func expiry(d time.Duration) uint32 {
 	return uint32(s)
 }
 
-// assignedID makes a client id in the form that Mosquitto uses: "auto-" and 36
-// characters of random upper-case hex.
+// assignedID makes a client id in the form that Mosquitto uses: behind the prefix
+// of the listener 36 characters of random upper-case hex.
 func assignedID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails; it ends the process instead
-	return fmt.Sprintf("auto-%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return fmt.Sprintf("%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // Settings translates a listener of the configuration.
@@ -72,6 +72,7 @@ func Settings(o *Options, l *config.Listener) *hub.Listener {
 	if l.MaxQoS != nil {
 		s.MaxQoS = min(s.MaxQoS, *l.MaxQoS)
 	}
+	s.Secure(plainSecurity(o, l))
 	return s
 }
 

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/midgemq/midge/internal/admin"
+	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
 )
@@ -181,6 +183,10 @@ func (s *service) sayStarting() {
 func (s *service) start() int {
 	b, err := s.env.NewServer(s.cfg, s.log, "mosquitto version "+MosquittoVersion(s.env.Version))
 	if err != nil {
+		if _, ok := errors.AsType[*auth.FileError](err); ok {
+			s.log.Error("%v", err)
+			return statusInvalid
+		}
 		s.log.Error("Error: %v.", err)
 		return statusListen
 	}
@@ -259,6 +265,9 @@ func reachable(c *config.Config) []string {
 			places = append(places, place)
 		}
 	}
+	if !c.AllowAnonymous && slices.ContainsFunc(c.Listeners, asksForLogin) {
+		return []string{who + " who can log in, to " + strings.Join(places, ", ") + "."}
+	}
 	if !c.AllowAnonymous {
 		return []string{"Nobody can connect to " + strings.Join(places, ", ") + ": 'allow_anonymous' is false and there is no other way to log in."}
 	}
@@ -274,6 +283,11 @@ func reachable(c *config.Config) []string {
 		flags += " -p " + strconv.Itoa(port)
 	}
 	return append(lines, fmt.Sprintf("Try: midge sub%s -t hello -v & midge pub%s -t hello -m world", flags, flags))
+}
+
+// asksForLogin reports whether a listener knows users.
+func asksForLogin(l *config.Listener) bool {
+	return l.Security.PasswordFile != "" || l.UseIdentityAsUsername || l.UseSubjectAsUsername
 }
 
 // stop ends the broker in order.
