@@ -13,6 +13,7 @@ import (
 	"github.com/midgemq/midge/internal/tlsconf"
 	"github.com/midgemq/midge/internal/tlslayer"
 	"github.com/midgemq/midge/internal/transport"
+	"github.com/midgemq/midge/internal/webfiles"
 	"github.com/midgemq/midge/internal/workers"
 	"github.com/midgemq/midge/internal/wsproto"
 )
@@ -24,6 +25,7 @@ type doors struct {
 	pool    *tlslayer.Pool // nil without TLS
 	release func()         // of the processors counted for handshakes
 	sources map[string]*tlsconf.Source
+	files   map[string]*webfiles.Dir // by http_dir
 	keyLog  *os.File
 }
 
@@ -40,6 +42,9 @@ func (d *doors) open() (opened []loop.Bound, err error) {
 		}
 	}()
 	if err := d.prepareTLS(); err != nil {
+		return nil, err
+	}
+	if err := d.prepareFiles(); err != nil {
 		return nil, err
 	}
 	inherited := transport.Activated(b.log)
@@ -97,7 +102,7 @@ func (d *doors) spec(l *config.Listener) transport.ListenSpec {
 		s.Network = transport.NetworkTCP6
 	}
 	if l.Protocol == config.WebSockets {
-		s.Protocol, s.WebSocket = transport.WebSockets, webSocket(d.b.cfg, l)
+		s.Protocol, s.WebSocket = transport.WebSockets, d.webSocket(d.b.cfg, l)
 	}
 	if src := d.sources[l.Name()]; src != nil {
 		pool := d.pool
@@ -106,8 +111,28 @@ func (d *doors) spec(l *config.Listener) transport.ListenSpec {
 	return s
 }
 
-func webSocket(c *config.Config, l *config.Listener) wsproto.ServerOptions {
-	return wsproto.ServerOptions{MaxHeader: c.PacketBufferSize, Origins: l.WebSocketOrigins}
+func (d *doors) webSocket(c *config.Config, l *config.Listener) wsproto.ServerOptions {
+	o := wsproto.ServerOptions{MaxHeader: c.PacketBufferSize, Origins: l.WebSocketOrigins}
+	if f := d.files[l.HTTPDir]; f != nil {
+		o.Files = f
+	}
+	return o
+}
+
+// prepareFiles opens the directories that WebSocket listeners serve.
+func (d *doors) prepareFiles() error {
+	d.files = make(map[string]*webfiles.Dir)
+	for _, l := range d.b.cfg.Listeners {
+		if l.Protocol != config.WebSockets || l.HTTPDir == "" || d.files[l.HTTPDir] != nil {
+			continue
+		}
+		f, err := webfiles.Open(l.HTTPDir)
+		if err != nil {
+			return where(l, fmt.Errorf("open http_dir: %w", err))
+		}
+		d.files[l.HTTPDir] = f
+	}
+	return nil
 }
 
 // prepareTLS reads the files of all listeners with TLS, those of the HTTP API
@@ -194,7 +219,7 @@ func (d *doors) reloadWebSockets(now *config.Config, opened []loop.Bound) {
 		for _, o := range opened {
 			s := o.Spec()
 			if l.Protocol == config.WebSockets && s.Protocol == transport.WebSockets && s.Port == l.Port && s.Address == l.Address && s.Path == l.Path {
-				o.SetWebSocket(webSocket(now, l))
+				o.SetWebSocket(d.webSocket(now, l))
 			}
 		}
 	}
@@ -226,6 +251,10 @@ func (d *doors) close() {
 		d.release()
 		d.pool = nil
 	}
+	for _, f := range d.files {
+		_ = f.Close()
+	}
+	d.files = nil
 	if d.keyLog != nil {
 		_ = d.keyLog.Close()
 		d.keyLog = nil

@@ -77,6 +77,7 @@ var Layers = [][]Rule{
 	{{Path: "internal/workers", External: []string{"golang.org/x/sys"}}}, // threads for slow work, and how many processors they may take
 	{{Path: "internal/password", External: []string{"golang.org/x/crypto/argon2"}}},
 	{{Path: "internal/safefile", External: []string{"golang.org/x/sys"}}},
+	{{Path: "internal/webfiles"}}, // files behind a WebSocket listener
 	// A layer as wsproto has them, for listeners and for bridges, and what configures it.
 	{{Path: "internal/tlslayer"}, {Path: "internal/tlsconf", External: []string{"github.com/fsnotify/fsnotify"}}},
 	{{Path: "internal/wsproto", External: []string{"github.com/gobwas/ws"}}},

@@ -19,6 +19,8 @@ type ServerOptions struct {
 	// (websockets_origin); none allows all. A request without that header
 	// passes: only browsers send it, and only they need the check.
 	Origins []string
+	// Files answers requests that ask for no upgrade; nil refuses them.
+	Files Files
 }
 
 // Server is the broker's end of one WebSocket connection.
@@ -28,6 +30,8 @@ type Server struct {
 	handshake   headerBuffer
 	open        bool
 	subprotocol string
+	wake        func()
+	answer      Answer // of a request for a file
 }
 
 var _ Layer = (*Server)(nil)
@@ -49,6 +53,9 @@ func (s *Server) Subprotocol() string { return s.subprotocol }
 
 // Inbound consumes bytes of the client; see Layer.
 func (s *Server) Inbound(dst, raw, out []byte) (newDst, newOut []byte, err error) {
+	if s.answer != nil && s.err == nil {
+		return s.goOn(dst, out)
+	}
 	if s.open || s.err != nil || len(raw) == 0 {
 		return s.inbound(dst, raw, out)
 	}
@@ -67,6 +74,9 @@ func (s *Server) Inbound(dst, raw, out []byte) (newDst, newOut []byte, err error
 		return dst, out, nil
 	}
 	u, status, err := parseUpgrade(header)
+	if err == nil && s.opts.Files != nil && u.asksForFile() {
+		return s.serve(&u, dst, out)
+	}
 	if err == nil {
 		status, err = u.verify(s.opts.Origins)
 	}
@@ -166,6 +176,7 @@ type upgrade struct {
 	versions     int
 	subprotocols string
 	origin       string
+	modified     string
 	hasOrigin    bool
 	hasBody      bool
 }
@@ -217,6 +228,8 @@ func (u *upgrade) field(name, value string) {
 		u.subprotocols = joinList(u.subprotocols, value)
 	case "origin":
 		u.origin, u.hasOrigin = value, true
+	case "if-modified-since":
+		u.modified = value
 	case "content-length":
 		u.hasBody = u.hasBody || value != "0"
 	case "transfer-encoding":
