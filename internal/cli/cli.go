@@ -20,8 +20,8 @@ import (
 	"github.com/midgemq/midge/internal/admin"
 	"github.com/midgemq/midge/internal/cli/dbdump"
 	"github.com/midgemq/midge/internal/cli/flagtable"
-	"github.com/midgemq/midge/internal/cli/mini"
 	"github.com/midgemq/midge/internal/cli/passwd"
+	"github.com/midgemq/midge/internal/cli/pubsub"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
 )
@@ -94,15 +94,13 @@ type tool struct {
 func tools() []tool {
 	return []tool{
 		{"serve", serve, []flagtable.Command{serveTable}},
-		{"pub", pub, nil},
-		{"sub", sub, nil},
+		{"pub", messaging(pubsub.Pub), pubsub.Tables()[:1]},
+		{"sub", messaging(pubsub.Sub), pubsub.Tables()[1:2]},
+		{"rr", messaging(pubsub.RR), pubsub.Tables()[2:]},
 		{"passwd", runPasswd, []flagtable.Command{passwd.Command()}},
 		{"db_dump", runDBDump, []flagtable.Command{dbdump.Command()}},
 	}
 }
-
-// programs maps the names of Mosquitto's programs that no table names yet.
-var programs = map[string]string{"mosquitto_pub": "pub", "mosquitto_sub": "sub"}
 
 // passthrough stands for a tool in kong's list of commands.
 type passthrough struct {
@@ -113,7 +111,7 @@ type passthrough struct {
 // it stands in for.
 func ownFlags(name string) func(*Env, string, []string) int {
 	for _, t := range tools() {
-		if t.name == name || programs[name] == t.name || len(t.table) > 0 && t.table[0].Program == name {
+		if t.name == name || len(t.table) > 0 && t.table[0].Program == name {
 			return t.run
 		}
 	}
@@ -204,10 +202,12 @@ func (versionCmd) Run(e *Env) error {
 	return err
 }
 
-func pub(e *Env, program string, args []string) int {
-	return mini.Pub(&mini.Env{Program: program, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr, Version: e.Version, Compatible: Compatible}, args)
-}
-
-func sub(e *Env, program string, args []string) int {
-	return mini.Sub(&mini.Env{Program: program, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr, Version: e.Version, Compatible: Compatible}, args)
+// messaging runs pub, sub or rr.
+func messaging(run func(*pubsub.Env, []string) int) func(*Env, string, []string) int {
+	return func(e *Env, program string, args []string) int {
+		return run(&pubsub.Env{
+			Program: program, Midge: strings.HasPrefix(program, "midge "), Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr,
+			Version: e.Version, Compatible: Compatible,
+		}, args)
+	}
 }

@@ -133,8 +133,8 @@ func TestCommandTable(t *testing.T) {
 		{"disconnect", 2, "", "clientid"},
 		{"disconnect x --reason banned --socket /nowhere", 2, "", `"banned" is no reason code`},
 		{"status --socket /does/not/exist", 1, "", "is a broker running?"},
-		{"pub --version", 1, "midge pub version 2.1.2 (midge test) running on midge test.", ""},
-		{"sub --version", 1, "midge sub version 2.1.2", ""},
+		{"pub --version", 0, "midge pub version 2.1.2 running on midge test.", ""},
+		{"sub --version", 0, "midge sub version 2.1.2", ""},
 	} {
 		got := call(t, append([]string{"midge"}, strings.Fields(tc.args)...)...)
 		if got.status != tc.status || !strings.Contains(got.out, tc.out) || !strings.Contains(got.err, tc.err) ||

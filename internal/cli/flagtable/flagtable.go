@@ -33,6 +33,8 @@ type Flag struct {
 	Midge []string
 	// Arg names the words that follow, separated by blanks: "HOST", "COMMAND NAME VALUE". Empty: none.
 	Arg string
+	// More, when not nil, tells from the words of Arg how many further words belong to the flag.
+	More func(values []string) int
 	// Help is one sentence or two, in lower case and without a full stop at the end, with default and unit.
 	Help string
 	// Group is the heading in help and manual. Flags of one group stand together; groups come in the order of their first flag.

@@ -17,11 +17,19 @@ var tool = Command{
 	Flags: []Flag{
 		{Names: []string{"-h", "--host"}, Arg: "HOST", Help: "the broker", Group: "Connection", Offer: Hosts},
 		{Names: []string{"-q"}, Midge: []string{"--qos"}, Arg: "QOS", Help: "quality of service", Group: "Connection", Values: []string{"0", "1", "2"}},
-		{Names: []string{"-D", "--property"}, Arg: "COMMAND NAME VALUE", Help: "a property", Group: "Messages", Values: []string{"connect", "will"}, Repeats: true},
+		{Names: []string{"-D", "--property"}, Arg: "COMMAND NAME VALUE", Help: "a property", Group: "Messages", Values: []string{"connect", "will"}, Repeats: true, More: pairs},
 		{Midge: []string{"--json"}, Help: "print it's JSON", Group: "Messages"},
 		{Names: []string{"--psk"}, Arg: "KEY", Group: "Messages", Refused: "no pre-shared keys"},
 	},
 	Statuses: []Note{{"0", "done"}}, Examples: []Note{{"midge acl test f", "tries"}},
+}
+
+// pairs wants one word more behind "user".
+func pairs(v []string) int {
+	if v[1] == "user" {
+		return 1
+	}
+	return 0
 }
 
 var other = Command{Name: "pub", Summary: "publish", Flags: []Flag{{Names: []string{"-n"}, Help: "nothing"}}}
@@ -49,6 +57,8 @@ func TestParse(t *testing.T) {
 		{true, "--host=a --qos=1 -q 2 --json", "-h=a -q=1 -q=2 --json=", ""},
 		{true, "--property=connect a b -- -h", "-D=connect,a,b -h", ""},
 		{true, "- x", "- x", ""},
+		{true, "-D a user k v w", "-D=a,user,k,v w", ""},
+		{true, "-D a user k", "", "-D needs COMMAND NAME VALUE"},
 		{false, "--host=a", "", "unknown flag --host=a"},
 		{false, "--json", "", "unknown flag --json"},
 		{false, "-q1", "", "unknown flag -q1"},
@@ -79,7 +89,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		words := 0
 		operands, err := tool.Parse(strings.Split(s, "\x00"), true, func(g *Flag, values []string) error {
-			if len(values) != g.Count() {
+			if len(values) != g.Count() && g.More == nil {
 				t.Fatalf("%s got %d words", g.Key(), len(values))
 			}
 			words += 1 + len(values)
@@ -108,11 +118,11 @@ Arguments:
 
 Connection:
   -h, --host HOST             the broker
-  -q, --qos QOS               quality of service: 0, 1, 2
+  -q, --qos QOS               quality of service (0, 1, 2)
 
 Messages:
   -D, --property COMMAND NAME VALUE
-                              a property: connect, will (may be repeated)
+                              a property (connect, will) (may be repeated)
   --json                      print it's JSON
   --psk KEY                   refused: no pre-shared keys
 

@@ -99,7 +99,7 @@ func valuesNote(values []string) string {
 	if len(values) == 0 || len(values) > 8 {
 		return ""
 	}
-	return ": " + strings.Join(values, ", ")
+	return " (" + strings.Join(values, ", ") + ")"
 }
 
 func entry(b *strings.Builder, left, text string) {

@@ -48,11 +48,18 @@ func (c *Command) Parse(args []string, midge bool, set func(f *Flag, values []st
 		if err != nil {
 			return nil, err
 		}
-		for len(values) < f.Count() {
-			if i++; i == len(args) {
-				return nil, &MissingError{word, f}
+		for want, asked := f.Count(), false; ; {
+			if len(values) < want {
+				if i++; i == len(args) {
+					return nil, &MissingError{word, f}
+				}
+				values = append(values, args[i])
+				continue
 			}
-			values = append(values, args[i])
+			if f.More == nil || asked {
+				break
+			}
+			want, asked = want+f.More(values), true
 		}
 		if err := set(f, values); err != nil {
 			return nil, err

@@ -1,6 +1,6 @@
 //go:build unix
 
-package mini
+package pubsub
 
 import (
 	"os"
