@@ -81,8 +81,12 @@ type Options struct {
 	// ConnectionsPerLoop is how many connections open before a further event loop
 	// takes its share; 0: 256.
 	ConnectionsPerLoop int
-	// Store keeps sessions and messages; nil: in memory. The broker closes it.
+	// Store keeps sessions and messages; nil: on disk with persistence, else in
+	// memory. The broker closes it.
 	Store store.Store
+	// AsMosquitto: the program was called mosquitto, so persistence_file is written
+	// also when the option is not.
+	AsMosquitto bool
 
 	// control takes what is published below $CONTROL; set by New.
 	control func(*auth.Client, string, []byte)
@@ -251,7 +255,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.engine.Close()
 	b.guards.close()
 	b.doors.close()
-	if err := b.store.Close(); err != nil {
+	if err := b.closeStore(ctx); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil

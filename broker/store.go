@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -43,10 +44,11 @@ type SchemaError = pebblestore.SchemaError
 
 // disk is the store on disk with what the broker does around it.
 type disk struct {
-	b     *Broker
-	dir   string
-	store *pebblestore.Store
-	lost  atomic.Int64 // when a loss was last logged, in Unix seconds
+	b        *Broker
+	dir      string
+	store    *pebblestore.Store
+	exporter exporter
+	lost     atomic.Int64 // when a loss was last logged, in Unix seconds
 }
 
 // openStore opens the store, on disk or in memory, unless the caller brought one.
@@ -62,16 +64,30 @@ func (b *Broker) openStore() error {
 	return nil
 }
 
+// closeStore ends the store; nobody changes it any more.
+func (b *Broker) closeStore(ctx context.Context) error {
+	if b.disk != nil {
+		return b.disk.close(ctx)
+	}
+	return b.store.Close()
+}
+
 // startDisk begins what goes on beside the store.
 func (b *Broker) startDisk() {
 	if b.disk == nil {
 		return
 	}
-	b.wg.Add(1)
-	go func() {
-		defer b.wg.Done()
-		b.disk.watchSpace()
-	}()
+	goes := []func(){b.disk.watchSpace}
+	if b.disk.exports() {
+		goes = append(goes, b.disk.autosave)
+	}
+	for _, f := range goes {
+		b.wg.Add(1)
+		go func() {
+			defer b.wg.Done()
+			f()
+		}()
+	}
 }
 
 // openDisk opens the store that the configuration asks for.
@@ -236,4 +252,3 @@ func IsSchemaError(err error) bool {
 	var e *SchemaError
 	return errors.As(err, &e)
 }
-

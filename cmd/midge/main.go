@@ -7,6 +7,8 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/midgemq/midge/broker"
 	"github.com/midgemq/midge/internal/cli"
@@ -30,7 +32,10 @@ func main() {
 }
 
 func newBroker(c *config.Config, l *logging.Logger, version string) (cli.Server, error) {
-	b, err := broker.New(broker.Options{Config: c, Logger: l, Version: version})
+	b, err := broker.New(broker.Options{
+		Config: c, Logger: l, Version: version,
+		AsMosquitto: strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") == "mosquitto",
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -292,7 +292,11 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 // only shared messages go to somebody else.
 func (sh *Shard) deliverMail(m *mail) {
 	if m.key == 0 || !m.c.ended && m.key == m.c.S.Key() {
-		sh.deliver(m.c, m.msg, m.d, m.seq, m.at)
+		seq := m.seq
+		if seq != 0 && !m.d.Stored && !sh.Hub.immediate {
+			seq = sh.Hub.nextSeq() // what this loop stores has a number of this loop's: see horizon
+		}
+		sh.deliver(m.c, m.msg, m.d, seq, m.at)
 	} else if m.d.Group != "" {
 		sh.handOn(m.c, &record.Queued{Msg: m.msg, QoS: m.d.QoS, Retain: m.d.Retain, Group: m.d.Group})
 	}
