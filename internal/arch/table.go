@@ -61,7 +61,7 @@ var Layers = [][]Rule{
 	{{Path: "internal/router", Pure: true}},
 	{{Path: "internal/flow", Pure: true}},
 	{{Path: "internal/store/storetest", Testing: true}},
-	{{Path: "internal/store/migrate"}},
+	{{Path: "internal/store/migrate"}, {Path: "internal/store/exemplar"}},
 	{
 		{Path: "internal/store/salvage", External: []string{"github.com/cockroachdb/pebble/v2"}},
 		{Path: "internal/store/sqliteimport", External: []string{"modernc.org/sqlite"}},

@@ -22,6 +22,7 @@ import (
 	"github.com/midgemq/midge/internal/cli/flagtable"
 	"github.com/midgemq/midge/internal/cli/passwd"
 	"github.com/midgemq/midge/internal/cli/pubsub"
+	"github.com/midgemq/midge/internal/cli/storecmd"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
 )
@@ -99,6 +100,7 @@ func tools() []tool {
 		{"rr", messaging(pubsub.RR), pubsub.Tables()[2:]},
 		{"passwd", runPasswd, []flagtable.Command{passwd.Command()}},
 		{"db_dump", runDBDump, []flagtable.Command{dbdump.Command()}},
+		{"store", runStore, storecmd.Commands()},
 	}
 }
 
