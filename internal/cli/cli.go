@@ -22,6 +22,7 @@ import (
 	"github.com/midgemq/midge/internal/cli/flagtable"
 	"github.com/midgemq/midge/internal/cli/passwd"
 	"github.com/midgemq/midge/internal/cli/pubsub"
+	"github.com/midgemq/midge/internal/cli/signaltool"
 	"github.com/midgemq/midge/internal/cli/storecmd"
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
@@ -98,6 +99,7 @@ func tools() []tool {
 		{"pub", messaging(pubsub.Pub), pubsub.Tables()[:1]},
 		{"sub", messaging(pubsub.Sub), pubsub.Tables()[1:2]},
 		{"rr", messaging(pubsub.RR), pubsub.Tables()[2:]},
+		{"signal", runSignal, []flagtable.Command{signaltool.Command()}},
 		{"passwd", runPasswd, []flagtable.Command{passwd.Command()}},
 		{"db_dump", runDBDump, []flagtable.Command{dbdump.Command()}},
 		{"store", runStore, storecmd.Commands()},
@@ -212,4 +214,8 @@ func messaging(run func(*pubsub.Env, []string) int) func(*Env, string, []string)
 			Version: e.Version, Compatible: Compatible,
 		}, args)
 	}
+}
+
+func runSignal(e *Env, program string, args []string) int {
+	return signaltool.Run(&signaltool.Env{Program: program, Midge: strings.HasPrefix(program, "midge "), Stdout: e.Stdout, Stderr: e.Stderr}, args)
 }
