@@ -10,6 +10,7 @@ package conn
 
 import (
 	"errors"
+	"syscall"
 
 	"github.com/midgemq/midge/internal/hub"
 	"github.com/midgemq/midge/internal/logging"
@@ -116,6 +117,7 @@ type Conn struct {
 	lastIn  record.Instant
 	timerAt record.Instant
 	packets int32
+	maxIn   uint32 // bytes of a packet that the client was told it may send, 0: no limit
 	// countedBytes and countedPackets are this connection's part of the counts of
 	// what waits.
 	countedPackets int32
@@ -167,7 +169,9 @@ func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, addr string, layer w
 	if layer != nil {
 		c.start()
 	}
-	c.arm(c.lastIn + env.Shard.Hub.Cfg().ConnectTimeout)
+	cfg := env.Shard.Hub.Cfg()
+	c.maxIn = cfg.MaxPacket
+	c.arm(c.lastIn + cfg.ConnectTimeout)
 }
 
 // Address is the peer's address and port.
@@ -245,7 +249,8 @@ func (c *Conn) EOF(err error) {
 	}
 	if c.state < stClosing {
 		c.end = logging.ReasonClosedByClient
-		if err != nil {
+		// Before CONNECT a reset is how some health checks end.
+		if err != nil && (c.state != stConnect || !errors.Is(err, syscall.ECONNRESET)) {
 			c.end = logging.SocketReason(err)
 		}
 		c.detach("")
@@ -315,7 +320,7 @@ func (c *Conn) frame(b []byte) int {
 		c.protocolError(err)
 		return 0
 	}
-	if limit := c.env.Shard.Hub.Cfg().MaxPacket; limit > 0 && uint32(size) > limit {
+	if limit := c.maxIn; limit > 0 && uint32(size) > limit {
 		// Before it is buffered whole [U5-3.2.2.3.6-2].
 		c.fail(hub.End{Code: mqtt.PacketTooLarge, Reason: logging.ReasonOversizePacket})
 		return 0

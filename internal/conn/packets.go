@@ -287,7 +287,7 @@ func authReason(code mqtt.ReasonCode) logging.Reason {
 func (c *Conn) Accept(cl *hub.Client, a *hub.Admission) {
 	c.client = cl
 	c.state = stOpen
-	c.keep = a.KeepAlive
+	c.keep, c.maxIn = a.KeepAlive, a.MaxPacket
 	if c.ext != nil && a.AuthMethod == "" {
 		c.ext.admission = nil
 	}
@@ -357,7 +357,7 @@ func (c *Conn) refuse(e *hub.End, v mqtt.Version) {
 			c.debugConnack(0, p.Code)
 			c.appendOut(p.Append(c.env.enc[:0], v))
 		}
-	case v == mqtt.V31 || v == mqtt.V311:
+	case e.Code != mqtt.Success && (v == mqtt.V31 || v == mqtt.V311):
 		if code, ok := mqtt.ConnackCodeV3(e.Code); ok {
 			c.debugConnack(0, code)
 			p := packet.Connack{Code: code}

@@ -26,7 +26,10 @@ type Admission struct {
 	// KeepAlive is the one in force, AskedKeepAlive the client's, in seconds.
 	KeepAlive, AskedKeepAlive uint16
 	// AliasOut is how many topic aliases the broker may set.
-	AliasOut   uint16
+	AliasOut uint16
+	// MaxPacket is the longest packet that the client may send, in bytes, and is
+	// told with MQTT 5; 0: no limit.
+	MaxPacket  uint32
 	CleanStart bool
 	Assigned   bool
 	// Problem is Request Problem Information, true when absent.
@@ -51,6 +54,7 @@ func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Adm
 		return nil, refuse(mqtt.UnsupportedProtocolVersion, logging.ReasonProtocolError, "protocol version not accepted")
 	}
 	a := &Admission{Listener: l, CleanStart: p.CleanStart, AskedKeepAlive: p.KeepAlive, KeepAlive: p.KeepAlive, Problem: true, Bridge: p.Bridge}
+	a.MaxPacket = cfg.MaxPacket
 	a.ID = string(p.ClientID)
 	a.Under = sh.Hub.Security(l)
 	a.Version, a.Address, a.AllowAnonymous = p.Version, address, a.Under.AllowAnonymous
@@ -305,8 +309,8 @@ func (sh *Shard) connackProps(a *Admission) []byte {
 	if a.Listener.MaxQoS < mqtt.ExactlyOnce {
 		p = packet.AppendUint(p, packet.PropMaximumQoS, uint32(a.Listener.MaxQoS))
 	}
-	if cfg.MaxPacket > 0 {
-		p = packet.AppendUint(p, packet.PropMaximumPacketSize, cfg.MaxPacket)
+	if a.MaxPacket > 0 {
+		p = packet.AppendUint(p, packet.PropMaximumPacketSize, a.MaxPacket)
 	}
 	if n := cfg.Rules.MaxInflight; n > 0 && n < 65535 {
 		p = packet.AppendUint(p, packet.PropReceiveMaximum, uint32(n))
