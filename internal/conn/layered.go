@@ -68,6 +68,7 @@ func (c *Conn) afterPreface(p wsproto.Preface, rest []byte) {
 	}
 	if peer := wsproto.PeerOf(c.layer); peer != nil {
 		c.extra().peer = peer
+		c.env.Shard.Hub.Log.NegotiatedBefore(c.addr, peer.TLSVersion, peer.Cipher)
 	}
 	c.layer = next
 	if next != nil {

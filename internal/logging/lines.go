@@ -100,6 +100,12 @@ func (l *Logger) Negotiated(who, version, cipher string) {
 	l.Notice("Client %s negotiated %s cipher %s", who, version, cipher)
 }
 
+// NegotiatedBefore says how the connection of a client to a proxy is encrypted, by
+// the proxy's word.
+func (l *Logger) NegotiatedBefore(addr, version, cipher string) {
+	l.Notice("Connection from %s negotiated %s cipher %s", addr, version, cipher)
+}
+
 // SecondConnect says that a connected client sent CONNECT again.
 func (l *Logger) SecondConnect(addr string) {
 	l.Notice("Bad client %s sending multiple CONNECT messages.", addr)
