@@ -439,8 +439,8 @@ func (g *group) wait() (err error) {
 	if g.level >= store.Flush {
 		g.in.fence.flushing.Add(-1)
 	}
-	if err == nil && g.level < store.Write {
-		err = g.in.failed()
+	if err == nil {
+		err = g.in.failed() // of an error of the log Pebble knows nothing
 	}
 	return err
 }

@@ -20,25 +20,23 @@ var errFenced = errors.New("this instance of the engine was given up")
 // that instance changes nothing any more, whatever its goroutines still do, so
 // that a new instance can be opened on the same directory. It also decides
 // whether a sync of a log reaches the disk, and counts.
+//
+// Pebble meets an error of its log, when it changes from one to the next, with a
+// panic that unlocks a mutex twice and so cannot be recovered. Therefore it never
+// hears of one: the first ends the instance, and then Pebble is told that all is
+// well while nothing is written. Who completes a commit asks the instance, not
+// Pebble, whether it is there.
 type fence struct {
 	vfs.FS
 	c *counters
+	// failed is told of errors of the log.
+	failed func(error)
 	// flushing counts groups under way that want stable storage: while it is 0 a
 	// sync of a log only has to hand the bytes to the operating system.
 	flushing atomic.Int64
 
 	mu   sync.RWMutex // held for reading during each change of a file
 	down bool
-}
-
-// enter begins a change; the caller calls f.mu.RUnlock after it.
-func (f *fence) enter() error {
-	f.mu.RLock()
-	if f.down {
-		f.mu.RUnlock()
-		return errFenced
-	}
-	return nil
 }
 
 // close waits for changes under way and refuses all later ones.
@@ -48,51 +46,49 @@ func (f *fence) close() {
 	f.mu.Unlock()
 }
 
-func (f *fence) wrap(name string, file vfs.File, err error) (vfs.File, error) {
-	if err != nil {
-		return nil, err
+// open opens a file that may be written to. A log is always there to be had.
+func (f *fence) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
+	log := strings.HasSuffix(name, ".log")
+	var file vfs.File
+	err := f.change(func() (err error) { file, err = open(); return err })
+	switch {
+	case err == nil:
+		return &fencedFile{File: file, f: f, log: log}, nil
+	case log:
+		f.failed(err)
+		return &fencedFile{File: vfs.NewMemFile(nil), f: f, log: true}, nil
 	}
-	return &fencedFile{File: file, f: f, log: strings.HasSuffix(name, ".log")}, nil
+	return nil, err
 }
 
 func (f *fence) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := f.enter(); err != nil {
-		return nil, err
-	}
-	defer f.mu.RUnlock()
-	file, err := f.FS.Create(name, c)
-	return f.wrap(name, file, err)
+	return f.open(name, func() (vfs.File, error) { return f.FS.Create(name, c) })
 }
 
 func (f *fence) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := f.enter(); err != nil {
-		return nil, err
-	}
-	defer f.mu.RUnlock()
-	file, err := f.FS.ReuseForWrite(oldname, newname, c)
-	return f.wrap(newname, file, err)
+	return f.open(newname, func() (vfs.File, error) { return f.FS.ReuseForWrite(oldname, newname, c) })
 }
 
 func (f *fence) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
-	if err := f.enter(); err != nil {
-		return nil, err
-	}
-	defer f.mu.RUnlock()
-	file, err := f.FS.OpenReadWrite(name, c, o...)
-	return f.wrap(name, file, err)
+	return f.open(name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, c, o...) })
 }
 
-// OpenDir gives a file whose Sync must not come after the end either.
+// OpenDir gives a directory, whose Sync is a change as well and, for the one of
+// the logs, hears of no error either.
 func (f *fence) OpenDir(name string) (vfs.File, error) {
 	file, err := f.FS.OpenDir(name)
-	return f.wrap("", file, err)
+	if err != nil {
+		return nil, err
+	}
+	return &fencedFile{File: file, f: f, dir: true}, nil
 }
 
 func (f *fence) change(do func() error) error {
-	if err := f.enter(); err != nil {
-		return err
-	}
+	f.mu.RLock()
 	defer f.mu.RUnlock()
+	if f.down {
+		return errFenced
+	}
 	return do()
 }
 
@@ -130,57 +126,80 @@ type fencedFile struct {
 	vfs.File
 	f   *fence
 	log bool
+	dir bool
 	// unsynced is set when a sync was left out. Only a log's own goroutine writes
 	// and closes it, but Pebble promises nothing of the kind.
 	unsynced atomic.Bool
 }
 
-func (x *fencedFile) Write(p []byte) (int, error) {
-	if err := x.f.enter(); err != nil {
-		return 0, err
+// change carries out a change and keeps errors of the log from Pebble.
+func (x *fencedFile) change(do func() error) error {
+	err := x.f.change(do)
+	if err != nil && (x.log || x.dir) {
+		x.f.failed(err)
+		return nil
 	}
-	defer x.f.mu.RUnlock()
-	n, err := x.File.Write(p)
-	x.f.c.bytesWritten.Add(uint64(n))
-	if x.log {
-		x.f.c.logBytes.Add(uint64(n))
+	return err
+}
+
+func (x *fencedFile) Write(p []byte) (n int, err error) {
+	n = len(p)
+	err = x.change(func() (err error) {
+		n, err = x.File.Write(p)
+		x.f.c.bytesWritten.Add(uint64(n))
+		if x.log {
+			x.f.c.logBytes.Add(uint64(n))
+		}
+		return err
+	})
+	if err == nil {
+		n = len(p)
 	}
 	return n, err
 }
 
-func (x *fencedFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := x.f.enter(); err != nil {
-		return 0, err
+func (x *fencedFile) WriteAt(p []byte, off int64) (n int, err error) {
+	n = len(p)
+	err = x.change(func() (err error) {
+		n, err = x.File.WriteAt(p, off)
+		x.f.c.bytesWritten.Add(uint64(n))
+		return err
+	})
+	if err == nil {
+		n = len(p)
 	}
-	defer x.f.mu.RUnlock()
-	n, err := x.File.WriteAt(p, off)
-	x.f.c.bytesWritten.Add(uint64(n))
 	return n, err
 }
 
 func (x *fencedFile) Preallocate(off, n int64) error {
-	return x.f.change(func() error { return x.File.Preallocate(off, n) })
+	return x.f.change(func() error { return x.File.Preallocate(off, n) }) // its error means nothing
 }
 
-// skip reports that this sync of a log need not reach the disk.
-func (x *fencedFile) skip() bool {
-	if !x.log || x.f.flushing.Load() > 0 {
-		return false
+// Stat is asked for the size of a log that is used again.
+func (x *fencedFile) Stat() (vfs.FileInfo, error) {
+	info, err := x.File.Stat()
+	if err != nil && x.log {
+		x.f.failed(err)
+		return vfs.NewMemFile(nil).Stat()
 	}
-	x.unsynced.Store(true)
-	return true
+	return info, err
 }
 
-func (x *fencedFile) timed(sync func() error) error {
-	if err := x.f.enter(); err != nil {
-		return err
-	}
-	defer x.f.mu.RUnlock()
+// sync carries out a sync, unless it is one of a log that need not reach the disk.
+func (x *fencedFile) sync(do func() error) error {
 	if !x.log {
-		return sync()
+		return x.change(do)
 	}
+	if x.f.flushing.Load() == 0 {
+		x.unsynced.Store(true)
+		return nil
+	}
+	return x.change(func() error { return x.timed(do) })
+}
+
+func (x *fencedFile) timed(do func() error) error {
 	start := time.Now()
-	err := sync()
+	err := do()
 	if err == nil {
 		x.unsynced.Store(false)
 		x.f.c.fsync(time.Since(start))
@@ -188,25 +207,12 @@ func (x *fencedFile) timed(sync func() error) error {
 	return err
 }
 
-func (x *fencedFile) Sync() error {
-	if x.skip() {
-		return x.f.change(func() error { return nil })
-	}
-	return x.timed(x.File.Sync)
-}
+func (x *fencedFile) Sync() error { return x.sync(x.File.Sync) }
 
-func (x *fencedFile) SyncData() error {
-	if x.skip() {
-		return x.f.change(func() error { return nil })
-	}
-	return x.timed(x.File.SyncData)
-}
+func (x *fencedFile) SyncData() error { return x.sync(x.File.SyncData) }
 
 func (x *fencedFile) SyncTo(n int64) (full bool, err error) {
-	err = x.f.change(func() error {
-		full, err = x.File.SyncTo(n)
-		return err
-	})
+	err = x.change(func() (err error) { full, err = x.File.SyncTo(n); return err })
 	return full, err
 }
 
@@ -215,9 +221,14 @@ func (x *fencedFile) SyncTo(n int64) (full bool, err error) {
 func (x *fencedFile) Close() error {
 	var err error
 	if x.unsynced.Load() {
-		err = x.timed(x.File.SyncData)
+		err = x.change(func() error { return x.timed(x.File.SyncData) })
 	}
-	return errors.Join(err, x.File.Close())
+	err = errors.Join(err, x.File.Close())
+	if err != nil && (x.log || x.dir) {
+		x.f.failed(err)
+		return nil
+	}
+	return err
 }
 
 // counters are shared by all instances of one store.

@@ -365,11 +365,13 @@ func (c *committer) dequeue(g *group, x *session, seq uint64) error {
 	}
 	if seq >= x.cur.Head {
 		if x.known <= seq && x.lowest() == x.known {
+			x.setGone(seq) // it is still stored, and refill must not find it
 			if err := c.refill(x); err != nil {
 				return err
 			}
 		}
 		if x.lowest() > seq {
+			delete(x.gone, seq)
 			x.dead++
 			x.deadBytes += int64(e.size)
 			x.deadOwn = x.deadOwn || own
@@ -377,10 +379,7 @@ func (c *committer) dequeue(g *group, x *session, seq uint64) error {
 			return nil
 		}
 	}
-	if x.gone == nil {
-		x.gone = make(map[uint64]struct{})
-	}
-	x.gone[seq] = struct{}{}
+	x.setGone(seq)
 	if own {
 		x.written = true
 		if err := g.b.Delete(appendFlightKey(c.key[:0], x.key, seq), nil); err != nil {

@@ -48,6 +48,7 @@ func (s *Store) openInstance() (in *instance, err error) {
 		store: s, fence: &fence{FS: s.fs, c: &s.count},
 		apply: make(chan applyRequest), dead: make(chan struct{}),
 	}
+	in.fence.failed = func(err error) { in.giveUp(err, false) }
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
@@ -98,6 +99,15 @@ func (in *instance) listener() *pebble.EventListener {
 			// Pebble tries again at once and for ever.
 			time.Sleep(20 * time.Millisecond)
 		},
+		// A flush that fails is tried again by Pebble; when the tables in memory are
+		// full meanwhile, commits wait in Apply.
+		FlushEnd: func(i pebble.FlushInfo) {
+			if i.Err != nil && len(i.Output) == 0 && in.failed() == nil && i.Err.Error() != "pebble: empty table" {
+				in.store.flushFails(i.Err)
+			} else if i.Err == nil || in.failed() == nil {
+				in.store.flushWorks()
+			}
+		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			in.store.count.damaged.Add(1)
 			tell(Damaged, fmt.Errorf("%s: %w", i.Path, i.Details))
@@ -125,8 +135,8 @@ func (logger) Errorf(string, ...any) {}
 // calls; what it would do after the others nobody has thought about, so there
 // the goroutine stops here for good.
 func (l logger) Fatalf(format string, args ...any) {
-	goesOn := strings.HasPrefix(format, "pebble: fatal commit error") || format == "%s" && len(args) == 1 && strings.HasPrefix(fmt.Sprint(args[0]), "MANIFEST")
 	err := fmt.Errorf(format, args...)
+	goesOn := strings.HasPrefix(err.Error(), "MANIFEST") || strings.HasPrefix(format, "pebble: fatal commit error")
 	l.in.giveUp(err, !goesOn)
 	if !goesOn {
 		select {}

@@ -11,6 +11,23 @@ const (
 	retryMax   = 2 * time.Second
 )
 
+// flushFails notes that tables cannot be written. Commits go on as long as there
+// is room in memory, but Failing says what is coming.
+func (s *Store) flushFails(err error) {
+	why := fmt.Errorf("%w: %w", ErrUnavailable, err)
+	if s.failing.CompareAndSwap(nil, &why) {
+		s.flushing.Store(&why)
+		s.tell(Event{Kind: Unavailable, Err: err})
+	}
+}
+
+// flushWorks takes that back.
+func (s *Store) flushWorks() {
+	if why := s.flushing.Swap(nil); why != nil && s.failing.CompareAndSwap(why, nil) {
+		s.tell(Event{Kind: Available})
+	}
+}
+
 // outage replaces an instance that failed. It returns when a new one works, or
 // false when the store is being closed.
 //
@@ -21,13 +38,15 @@ func (c *committer) outage() bool {
 	s, old := c.s, c.in
 	cause := old.failed()
 	why := fmt.Errorf("%w: %w", ErrUnavailable, cause)
-	s.failing.Store(&why)
+	told := s.failing.Swap(&why) != nil // by a flush that failed
 	s.readMu.Lock()
 	s.in = nil
 	s.readMu.Unlock()
 	c.drain()
 	go old.shut()
-	s.tell(Event{Kind: Unavailable, Err: cause})
+	if !told {
+		s.tell(Event{Kind: Unavailable, Err: cause})
+	}
 	began := time.Now()
 	cut := false
 	for delay := retryFirst; ; delay = min(2*delay, retryMax) {

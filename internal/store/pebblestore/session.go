@@ -215,3 +215,10 @@ func (x *session) setRef(seq, ref uint64) {
 		x.flights[i].ref = ref
 	}
 }
+
+func (x *session) setGone(seq uint64) {
+	if x.gone == nil {
+		x.gone = make(map[uint64]struct{})
+	}
+	x.gone[seq] = struct{}{}
+}

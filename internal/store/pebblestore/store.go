@@ -59,6 +59,9 @@ func (e *SchemaError) Error() string {
 // jumped.
 const maxGap = time.Minute
 
+// closePatience is how long Close waits for a disk that fails.
+const closePatience = 2 * time.Second
+
 // Store is the engine.
 type Store struct {
 	// immutable after Open
@@ -71,9 +74,10 @@ type Store struct {
 	shift record.Shift
 
 	count     counters
-	stopping  atomic.Bool // long walks end
-	failing   atomic.Pointer[error]
-	confirmed atomic.Uint64 // number of the last group that completed
+	stopping  atomic.Bool           // long walks end
+	failing   atomic.Pointer[error] // why commits do not complete
+	flushing  atomic.Pointer[error] // the same, when it is a flush that fails
+	confirmed atomic.Uint64         // number of the last group that completed
 	wake      chan struct{}
 	finish    chan *group
 	ended     chan struct{} // the committer is through
@@ -366,7 +370,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.stopping.Store(true)
 	s.nudge()
-	<-s.ended
+	s.awaitEnd()
 	s.readMu.Lock()
 	s.readEnd = true
 	in := s.in
@@ -385,6 +389,26 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
 	}
 	return nil
+}
+
+// awaitEnd waits for the committer. While Pebble waits for a disk that fails, the
+// committer waits with it: then the instance is given up.
+func (s *Store) awaitEnd() {
+	t := time.NewTicker(closePatience)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.ended:
+			return
+		case <-t.C:
+		}
+		s.readMu.Lock()
+		in := s.in
+		s.readMu.Unlock()
+		if why := s.Failing(); why != nil && in != nil {
+			in.giveUp(why, true)
+		}
+	}
 }
 
 // Stats gives counts. Any goroutine.
