@@ -214,6 +214,9 @@ func (b *Broker) describe(s hub.Snapshot) admin.Client {
 		Address: s.Address, Expiry: s.Expiry, Subscriptions: s.Subscriptions, InflightIn: s.QoS2Open, InflightOut: s.Inflight,
 		Queued: s.Queued, QueuedBytes: s.QueuedBytes, OutputBytes: int64(s.OutputBytes),
 	}
+	if s.Oldest != 0 {
+		c.OldestAge = max(int64((b.clock.Now()-s.Oldest)/record.Second), 1)
+	}
 	if s.Since != 0 {
 		c.Since = time.Now().Add(-time.Duration(b.clock.Now() - s.Since)).Round(time.Second)
 	}

@@ -80,6 +80,7 @@ type Client struct {
 	InflightOut   int   `json:"inflight_out"`
 	Queued        int   `json:"queued"`
 	QueuedBytes   int64 `json:"queued_bytes"`
+	OldestAge     int64 `json:"oldest_age"`   // seconds that the first message has waited; 0: none waits
 	OutputBytes   int64 `json:"output_bytes"` // waiting for the socket
 
 	Drops map[string]int64 `json:"drops,omitempty"` // dropped messages by cause
@@ -126,6 +127,7 @@ func NewCommands(b Broker) *Commands {
 		"status":     c.status,
 		"clients":    c.clients,
 		"disconnect": c.disconnect,
+		"sessions":   c.sessions,
 	}
 	return c
 }

@@ -55,7 +55,9 @@ func TestAnswers(t *testing.T) {
 	c := NewCommands(b)
 	for _, tc := range []struct{ request, want string }{
 		{`{"id":1,"command":"status"}`, `{"id":1,"ok":true,"result":{"version":"1","pid":7,"started":"0001-01-01T00:00:00Z","uptime":0,"loops":0,"listeners":null,"metrics":{"clients":2},"drops":null,"ends":null}}`},
-		{`{"id":"x","command":"clients","args":{"id":"b"}}`, `{"id":"x","ok":true,"result":{"clients":[{"id":"b","connected":false,"version":4,"keep_alive":0,"clean":false,"session_expiry":0,"subscriptions":0,"inflight_in":0,"inflight_out":0,"queued":0,"queued_bytes":0,"output_bytes":0,"drops":{"queue full":3}}]}}`},
+		{`{"id":"x","command":"clients","args":{"id":"b"}}`, `{"id":"x","ok":true,"result":{"clients":[{"id":"b","connected":false,"version":4,"keep_alive":0,"clean":false,"session_expiry":0,"subscriptions":0,"inflight_in":0,"inflight_out":0,"queued":0,"queued_bytes":0,"oldest_age":0,"output_bytes":0,"drops":{"queue full":3}}]}}`},
+		{`{"id":4,"command":"sessions","args":{"limit":1}}`, `{"id":4,"ok":true,"result":{"sessions":[{"id":"b","connected":false,"messages":0,"bytes":0,"oldest_age":0,"session_expiry":0,"dropped":3,"drops":{"queue full":3}}],"count":3,"messages":0,"bytes":0}}`},
+		{`{"id":5,"command":"sessions","args":{"limit":-1}}`, `{"id":5,"ok":false,"error":{"code":"bad_request","message":"args: limit is negative"}}`},
 		{`{"command":"clients","args":{"id":"c"}}`, `{"id":null,"ok":true,"result":{"clients":[]}}`},
 		{`{"id":2,"command":"disconnect","args":{"client":"a"}}`, `{"id":2,"ok":true,"result":{}}`},
 		{`{"id":3,"command":"disconnect","args":{"client":"b","code":139}}`, `{"id":3,"ok":true,"result":{}}`},

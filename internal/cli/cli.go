@@ -74,6 +74,7 @@ const (
 type commands struct {
 	Status     statusCmd     `cmd:"" help:"Show how a running broker fares."`
 	Clients    clientsCmd    `cmd:"" help:"List the clients of a running broker."`
+	Sessions   sessionsCmd   `cmd:"" help:"Say which sessions of a running broker hold how much."`
 	Disconnect disconnectCmd `cmd:"" help:"Disconnect a client from a running broker."`
 	Reload     reloadCmd     `cmd:"" help:"Have a running broker read its configuration again."`
 	Config     configCmd     `cmd:"" help:"Look at the configuration of a running broker."`

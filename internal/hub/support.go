@@ -146,6 +146,7 @@ type Snapshot struct {
 	Subscriptions int
 	Queued        int
 	QueuedBytes   int64
+	Oldest        record.Instant // when what waits longest was accepted; 0: nothing waits
 	Inflight      int
 	QoS2Open      int
 	Dropped       [session.NumDrops]uint64
@@ -159,7 +160,7 @@ type Snapshot struct {
 func (c *Client) Snapshot() Snapshot {
 	q, b, f := c.S.Queued()
 	s := Snapshot{
-		ID: c.ID, UserName: c.S.UserName(), Online: c.S.Online(), Version: c.S.Version(), KeepAlive: c.keep,
+		Oldest: c.S.Oldest(), ID: c.ID, UserName: c.S.UserName(), Online: c.S.Online(), Version: c.S.Version(), KeepAlive: c.keep,
 		Expiry: c.S.Expiry(), Subscriptions: c.S.SubscriptionCount(), Queued: q, QueuedBytes: b, Inflight: f,
 		QoS2Open: c.S.QoS2Open(), Dropped: c.S.Dropped(), Clean: c.clean, Since: c.since,
 	}
