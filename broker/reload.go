@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/config"
 )
 
@@ -38,7 +39,10 @@ func (b *Broker) Reload(now *config.Config) error {
 	for _, s := range b.reloadSteps {
 		f, err := s.prepare(now)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+			if _, whole := errors.AsType[*auth.FileError](err); !whole {
+				err = fmt.Errorf("%s: %w", s.name, err)
+			}
+			errs = append(errs, err)
 			continue
 		}
 		if f != nil {

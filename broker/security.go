@@ -175,7 +175,10 @@ func (f *files) security(o *Options, l *config.Listener) (*auth.Security, error)
 }
 
 // both permits what both permit.
-type both struct{ library, file auth.Authorizer }
+type both struct {
+	library auth.Authorizer
+	file    *aclfile.List
+}
 
 // Authorize implements auth.Authorizer.
 func (b both) Authorize(c *auth.Client, a auth.Action, topic string) mqtt.ReasonCode {

@@ -127,6 +127,7 @@ func NewCommands(b Broker) *Commands {
 		"status":     c.status,
 		"clients":    c.clients,
 		"disconnect": c.disconnect,
+		"acl test":   c.aclTest,
 		"sessions":   c.sessions,
 	}
 	return c

@@ -78,6 +78,7 @@ type commands struct {
 	Disconnect disconnectCmd `cmd:"" help:"Disconnect a client from a running broker."`
 	Reload     reloadCmd     `cmd:"" help:"Have a running broker read its configuration again."`
 	Config     configCmd     `cmd:"" help:"Look at the configuration of a running broker."`
+	ACL        aclCmd        `cmd:"" name:"acl" help:"Try access rules."`
 	Completion completionCmd `cmd:"" help:"Print the completion for a shell."`
 	Man        manCmd        `cmd:"" help:"Print manual pages."`
 	Version    versionCmd    `cmd:"" help:"Show the version."`

@@ -86,6 +86,10 @@ func logLines(l *logging.Logger, err error) {
 		}
 		return
 	}
+	if _, ok := errors.AsType[*auth.FileError](err); ok {
+		l.Error("%v", err) // a whole line, or several
+		return
+	}
 	l.Error("Error: %v.", err)
 }
 

@@ -328,3 +328,20 @@ func (sh *Shard) reviewSubscriptions(c *Client) {
 		return true
 	})
 }
+
+// Writable reports whether clients may publish to a topic at all, whatever their
+// rights.
+func Writable(topic string) bool { return topic == "" || topic[0] != '$' || writable(topic) }
+
+// ListenerOf returns the listener that a client came by last, nil when that is
+// not known. Any goroutine.
+func (h *Hub) ListenerOf(id string) *Listener {
+	c := h.Find(id)
+	if c == nil {
+		return nil
+	}
+	if r := c.rights.Load(); r != nil {
+		return r.listener
+	}
+	return nil
+}
