@@ -96,7 +96,7 @@ type tool struct {
 
 // tools lists them in the order of the help. A new one gets its line here.
 func tools() []tool {
-	return []tool{
+	list := []tool{
 		{"serve", serve, []flagtable.Command{serveTable}},
 		{"pub", messaging(pubsub.Pub), pubsub.Tables()[:1]},
 		{"sub", messaging(pubsub.Sub), pubsub.Tables()[1:2]},
@@ -106,6 +106,7 @@ func tools() []tool {
 		{"db_dump", runDBDump, []flagtable.Command{dbdump.Command()}},
 		{"store", runStore, storecmd.Commands()},
 	}
+	return append(list, measuring()...)
 }
 
 // passthrough stands for a tool in kong's list of commands.
