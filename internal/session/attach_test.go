@@ -30,7 +30,7 @@ func TestAttach(t *testing.T) {
 			`save v4 c "" expiry=4294967295; save will w`,
 		},
 		{"at the longest interval", Rules{MaxExpiry: 50}, nil, Connection{Version: mqtt.V5, Expiry: 50}, `save v5 c "" expiry=50`},
-		{"above it", Rules{MaxExpiry: 50}, nil, Connection{Version: mqtt.V5, Expiry: 51}, `save v5 c "" expiry=50`},
+		{"above it", Rules{MaxExpiry: 50}, nil, Connection{Version: mqtt.V5, Expiry: 51}, `save v5 c "" expiry=51`},
 		{"back", Rules{}, &Connection{Version: mqtt.V311, Expiry: NeverExpires, UserName: "u"}, stored(0), `save v5 c "" expiry=100`},
 		{
 			"back, the old will gone",

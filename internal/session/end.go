@@ -27,7 +27,7 @@ func (s *Session) Detach(e Ending, now record.Instant, fx *Effects) (ended bool)
 	s.online = false
 	s.pendingQ1 = 0
 	if e.HasExpiry {
-		s.rec.Expiry = s.limitExpiry(e.Expiry)
+		s.rec.Expiry = e.Expiry
 	}
 	if e.Normal {
 		s.dropWill(fx)

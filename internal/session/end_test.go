@@ -65,7 +65,7 @@ func TestDetach(t *testing.T) {
 			Connection{Expiry: 60},
 			Ending{HasExpiry: true, Expiry: 80},
 			false,
-			`save v5 c "" expiry=70 since=1000`, 70,
+			`save v5 c "" expiry=80 since=1000`, 70,
 		},
 		{"now after all", Rules{}, Connection{Expiry: 60}, Ending{HasExpiry: true}, true, "", 0},
 	}

@@ -135,7 +135,7 @@ func (s *Session) MaxPacket() uint32 { return s.maxPacket }
 func (s *Session) UserName() string { return s.rec.UserName }
 
 // Expiry is the session expiry interval in force, in seconds.
-func (s *Session) Expiry() uint32 { return s.rec.Expiry }
+func (s *Session) Expiry() uint32 { return s.limitExpiry(s.rec.Expiry) }
 
 // Connection is what CONNECT settled for one connection.
 type Connection struct {
@@ -159,7 +159,7 @@ type Connection struct {
 // start. CONNACK is the caller's and goes out before Resume is called.
 func (s *Session) Attach(c *Connection, fx *Effects) {
 	s.rec.UserName, s.rec.Version = c.UserName, c.Version
-	s.rec.Expiry = s.limitExpiry(c.Expiry)
+	s.rec.Expiry = c.Expiry
 	s.rec.Disconnected = 0
 	s.asked = c.Asked
 	s.maxPacket = c.MaximumPacketSize
@@ -228,6 +228,8 @@ func (s *Session) Follow(rules *Rules) {
 	}
 }
 
+// limitExpiry applies the limit. The session keeps what was asked for, so that
+// another limit after a reload or a restart applies to that.
 func (s *Session) limitExpiry(e uint32) uint32 {
 	if s.rules.MaxExpiry > 0 && e > s.rules.MaxExpiry {
 		return s.rules.MaxExpiry

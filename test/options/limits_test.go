@@ -19,7 +19,12 @@ const (
 )
 
 // property returns a number from a CONNACK, or a default.
-func property(p *rawmqtt.Packet, id byte, def uint32) uint32 { return p.Props.Num(id, def) }
+func property(p *rawmqtt.Packet, id byte, def uint32) uint32 {
+	if p == nil {
+		return def
+	}
+	return p.Props.Num(id, def)
+}
 
 func TestMaxConnections(t *testing.T) {
 	for _, option := range []string{"max_connections", "global_max_connections"} {

@@ -68,7 +68,15 @@ const head = "listener PORT 127.0.0.1\nallow_anonymous true\n"
 // start runs a broker with the lines of a file.
 func start(t *testing.T, conf string) *rig {
 	t.Helper()
-	r := &rig{t: t, port: freePort(t), dir: t.TempDir()}
+	r := prepare(t)
+	r.run(conf)
+	return r
+}
+
+// run starts the broker.
+func (r *rig) run(conf string) {
+	t := r.t
+	t.Helper()
 	r.cfg = r.read(conf)
 	o := r.cfg.Logging()
 	o.Stdout, o.Stderr = r, r
@@ -83,7 +91,6 @@ func start(t *testing.T, conf string) *rig {
 	if err := r.b.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return r
 }
 
 func (r *rig) stop() {
@@ -157,6 +164,7 @@ type client struct {
 	v    byte
 	rest []byte
 	id   uint16
+	held []*rawmqtt.Packet // messages that came before an acknowledgement
 }
 
 // dial opens a connection that says nothing yet.
@@ -234,6 +242,31 @@ func (c *client) send(p *rawmqtt.Packet) {
 
 // next reads one packet; nil means that the broker has closed.
 func (c *client) next() *rawmqtt.Packet {
+	c.t.Helper()
+	if len(c.held) > 0 {
+		p := c.held[0]
+		c.held = c.held[1:]
+		return p
+	}
+	return c.read()
+}
+
+// answer reads an answer and holds the messages before it.
+func (c *client) answer(kind byte) *rawmqtt.Packet {
+	c.t.Helper()
+	for {
+		p := c.read()
+		if p == nil || p.Type != rawmqtt.PUBLISH {
+			if p == nil || p.Type != kind {
+				c.t.Fatalf("got %v, want %s", p, rawmqtt.TypeName(kind))
+			}
+			return p
+		}
+		c.held = append(c.held, p)
+	}
+}
+
+func (c *client) read() *rawmqtt.Packet {
 	c.t.Helper()
 	if err := c.c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		c.t.Fatal(err)
@@ -322,12 +355,12 @@ func (c *client) publish(topic, payload string, qos byte, retain ...bool) byte {
 	c.send(p)
 	switch qos {
 	case 1:
-		return c.expect(rawmqtt.PUBACK).Reason
+		return c.answer(rawmqtt.PUBACK).Reason
 	case 2:
-		code := c.expect(rawmqtt.PUBREC).Reason
+		code := c.answer(rawmqtt.PUBREC).Reason
 		if code < 0x80 {
 			c.send(&rawmqtt.Packet{Type: rawmqtt.PUBREL, Flags: 2, ID: p.ID})
-			c.expect(rawmqtt.PUBCOMP)
+			c.answer(rawmqtt.PUBCOMP)
 		}
 		return code
 	}
@@ -376,6 +409,28 @@ func (r *rig) dropped() (n int64) {
 	}
 	for _, d := range s.Drops {
 		n += d
+	}
+	return n
+}
+
+// prepare makes a rig whose broker run starts, for files that have to be there.
+func prepare(t *testing.T) *rig {
+	t.Helper()
+	return &rig{t: t, port: freePort(t), dir: t.TempDir()}
+}
+
+// metric reads one of the broker's figures.
+func (r *rig) metric(name string) int64 {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s, err := r.b.Admin().Status(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	n, ok := s.Metrics[name]
+	if !ok {
+		r.t.Fatalf("no figure %s in %v", name, s.Metrics)
 	}
 	return n
 }
