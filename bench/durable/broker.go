@@ -73,6 +73,7 @@ type usage struct {
 	user, system time.Duration
 	written      int64 // bytes given to the disk
 	resident     int64
+	peak         int64
 }
 
 func (s *server) usage() (u usage) {
@@ -96,6 +97,7 @@ func (s *server) usage() (u usage) {
 	}
 	u.written = field("io", "write_bytes")
 	u.resident = field("status", "VmRSS") << 10
+	u.peak = field("status", "VmHWM") << 10
 	return u
 }
 

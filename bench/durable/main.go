@@ -25,7 +25,7 @@ var (
 	size       = flag.Int("size", 200, "payload bytes")
 	soak       = flag.Duration("soak", 0, "run a soak of this length in place of the measurements")
 	dir        = flag.String("dir", "", "directory for the store; empty: a temporary one")
-	only       = flag.String("only", "", "one of saturated, fixed, single, plain, away")
+	only       = flag.String("only", "", "one of saturated, fixed, single, plain, away, backlog, retained")
 )
 
 func main() {
@@ -48,6 +48,12 @@ func run() error {
 	}
 	if *soak > 0 {
 		return runSoak(filepath.Join(base, "soak"), *soak)
+	}
+	switch *only {
+	case "backlog":
+		return runBacklog(filepath.Join(base, "backlog"), 1024, false)
+	case "retained":
+		return runBacklog(filepath.Join(base, "retained"), 100, true)
 	}
 	fmt.Printf("%d processors, payload %d bytes, %d publishers with %d in flight, %d receivers, %d s each\n",
 		runtime.NumCPU(), *size, *publishers, *inflight, *receivers, *seconds)
