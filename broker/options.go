@@ -92,6 +92,7 @@ func (b *Broker) reloadOptions(now *config.Config) (apply func(), err error) {
 		for _, l := range now.Listeners {
 			n := Settings(&o, l)
 			for _, at := range bound {
+				at.SetNoDelay(now.SetTCPNodelay)
 				if s := at.Spec(); s.Port == l.Port && s.Address == l.Address && s.Path == l.Path {
 					at.Settings.Replace(n)
 				}

@@ -85,6 +85,9 @@ type Listener struct {
 	addr      netip.AddrPort
 	webSocket *atomic.Pointer[wsproto.ServerOptions] // shared by the listeners of a spec
 
+	// atomic
+	noDelay atomic.Int32 // what SetNoDelay asked for: 0 nothing, 1 yes, -1 no
+
 	// owned by the accepting goroutine
 	lastLine time.Time // when OutOfSockets was last true
 	socket
@@ -146,6 +149,16 @@ func (l *Listener) NewLayer(peer string) wsproto.Layer {
 // SetWebSocket replaces the WebSocket settings for new connections, of all the
 // listeners that were opened together. Any goroutine.
 func (l *Listener) SetWebSocket(o wsproto.ServerOptions) { l.webSocket.Store(&o) }
+
+// SetNoDelay replaces NoDelay of the description for connections that are
+// accepted from now on. Any goroutine.
+func (l *Listener) SetNoDelay(yes bool) {
+	if yes {
+		l.noDelay.Store(1)
+	} else {
+		l.noDelay.Store(-1)
+	}
+}
 
 // Errors of Accept.
 var (

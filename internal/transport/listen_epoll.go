@@ -21,6 +21,7 @@ type socket struct {
 	// had.
 	reserve int
 	remove  string // the path of a Unix socket that was made here
+	delay   int32  // what of SetNoDelay is in force
 }
 
 // FD returns the listening descriptor, non-blocking, to be polled for reading.
@@ -133,6 +134,9 @@ func (l *Listener) Accept() (fd int, peer netip.AddrPort, err error) {
 		fd, sa, err := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
+			if w := l.noDelay.Load(); w != l.delay {
+				l.changeDelay(fd, w)
+			}
 			return fd, addrPort(sa), nil
 		case err == syscall.EAGAIN:
 			return -1, netip.AddrPort{}, ErrNoneWaiting
@@ -145,6 +149,23 @@ func (l *Listener) Accept() (fd int, peer netip.AddrPort, err error) {
 		}
 	}
 	return -1, netip.AddrPort{}, ErrNoneWaiting
+}
+
+// changeDelay follows SetNoDelay: accepted sockets inherit the option, but for
+// those that waited already.
+func (l *Listener) changeDelay(accepted int, want int32) {
+	l.delay = want
+	if l.spec.Path != "" {
+		return
+	}
+	on := 0
+	if want > 0 {
+		on = 1
+	}
+	for _, fd := range []int{l.fd, accepted} {
+		// A socket that is gone already takes no option and needs none.
+		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, on)
+	}
 }
 
 // fatalAccept tells errors of the listening socket from those of one waiting

@@ -95,7 +95,11 @@ func (l *Listener) Accept() (c Stream, peer netip.AddrPort, err error) {
 				return accepted.(*net.UnixConn), netip.AddrPort{}, nil
 			}
 			// Package net turns Nagle's algorithm off by itself.
-			if err := tcp.SetNoDelay(l.spec.NoDelay); err != nil {
+			noDelay := l.spec.NoDelay
+			if w := l.noDelay.Load(); w != 0 {
+				noDelay = w > 0
+			}
+			if err := tcp.SetNoDelay(noDelay); err != nil {
 				tcp.Close() //nolint:errcheck // it is gone already
 				continue
 			}

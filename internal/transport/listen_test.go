@@ -195,6 +195,13 @@ func TestNoDelay(t *testing.T) {
 		if got, _ := acceptOne(t, ls[0]); got != want {
 			t.Errorf("TCP_NODELAY of the accepted socket is %v, want %v", got, want)
 		}
+		ls[0].SetNoDelay(!want)
+		for range 2 {
+			dial(t, "tcp", ls[0].Addr())
+			if got, _ := acceptOne(t, ls[0]); got == want {
+				t.Errorf("TCP_NODELAY of a socket accepted after the change is still %v", got)
+			}
+		}
 	}
 }
 
