@@ -165,6 +165,8 @@ type Hub struct {
 	orphans atomic.Pointer[auth.Security]
 
 	// guarded by its own mutexes
+	logins authPool
+
 	table [tableShards]tableShard
 }
 

@@ -1,68 +1,12 @@
 package hub
 
 import (
-	"context"
-	"time"
-
-	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/session"
 	"github.com/midgemq/midge/mqtt"
 	"github.com/midgemq/midge/mqtt/packet"
 )
-
-const (
-	// authWorkers is how many authentications run at a time, so that logins cannot
-	// take the processors from the loops.
-	authWorkers = 4
-	// authDeadline denies what no back end has decided.
-	authDeadline = 20 * time.Second
-)
-
-var authSlots = make(chan struct{}, authWorkers)
-
-// Authenticate asks the authenticator off the loop; done runs on the loop.
-func (sh *Shard) Authenticate(a *Admission, done func(auth.Decision)) {
-	sh.offLoop(func(ctx context.Context) func() {
-		d := a.Under.Authenticator.Authenticate(ctx, &a.Request)
-		return func() { done(d) }
-	}, func() { done(auth.Decision{Code: mqtt.ServerBusy, Reason: "authentication took too long"}) })
-}
-
-// Exchange gives data to an enhanced authentication off the loop; done runs on
-// the loop.
-func (sh *Shard) Exchange(a *Admission, data []byte, done func(out []byte, more bool, d auth.Decision)) {
-	x := a.Exchange
-	sh.offLoop(func(ctx context.Context) func() {
-		out, more, d := x.Next(ctx, data)
-		return func() { done(out, more, d) }
-	}, func() { done(nil, false, auth.Decision{Code: mqtt.ServerBusy, Reason: "authentication took too long"}) })
-}
-
-// offLoop runs work on a bounded number of goroutines and what it returns on the
-// loop. A panic of a back end denies.
-func (sh *Shard) offLoop(work func(context.Context) func(), late func()) {
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), authDeadline)
-		defer cancel()
-		then := late
-		select {
-		case authSlots <- struct{}{}:
-			func() {
-				defer func() {
-					<-authSlots
-					if r := recover(); r != nil {
-						sh.Hub.Log.Error("Error: authentication back end panicked: %v", r)
-					}
-				}()
-				then = work(ctx)
-			}()
-		case <-ctx.Done():
-		}
-		sh.Post(then)
-	}()
-}
 
 // Overflow counts a QoS 0 message that a connection could not take.
 func (sh *Shard) Overflow(c *Client, why session.Drop) {

@@ -11,9 +11,17 @@ import (
 	"syscall"
 )
 
+// allowLinks is Mosquitto's environment variable for those whose files are
+// links, as those that Kubernetes mounts.
+const allowLinks = "MOSQUITTO_UNSAFE_ALLOW_SYMLINKS"
+
 // open does not wait for the other end of a FIFO.
 func open(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	flags := os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	if _, on := os.LookupEnv(allowLinks); on {
+		flags &^= syscall.O_NOFOLLOW
+	}
+	f, err := os.OpenFile(path, flags, 0)
 	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) {
 		err = &os.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}

@@ -47,6 +47,10 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
+	t.Setenv(allowLinks, "1")
+	if data, _, err := Read(link); err != nil || string(data) != "content" {
+		t.Errorf("an allowed link: %q %v", data, err)
+	}
 	if _, _, err := Read(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
