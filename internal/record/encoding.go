@@ -31,9 +31,6 @@ const (
 // a record keeps the number; one that older readers would misread gets the next.
 const formVersion = 1
 
-// overhead is what surrounds the body: form, version, checksum.
-const overhead = 2 + 4
-
 var (
 	// ErrDamaged is wrapped by the errors of records that do not check.
 	ErrDamaged = errors.New("damaged record")

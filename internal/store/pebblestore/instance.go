@@ -232,9 +232,22 @@ func (in *instance) shut() (err error) {
 	return in.db.Close()
 }
 
-// end closes an instance that works.
+// flushPatience is how long the end of an instance waits for its tables.
+const flushPatience = 5 * time.Second
+
+// end closes an instance that works. What is in memory is written to a table
+// first, so that the next opening has no log to read; it is in the log as well.
 func (in *instance) end() error {
 	close(in.apply)
+	if done, err := in.db.AsyncFlush(); err == nil {
+		t := time.NewTimer(flushPatience)
+		select {
+		case <-done:
+		case <-t.C:
+		case <-in.dead:
+		}
+		t.Stop()
+	}
 	return in.shut()
 }
 
