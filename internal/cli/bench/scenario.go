@@ -22,20 +22,16 @@ type scenario struct {
 	run         func(*run) error
 }
 
-var scenarios []scenario
-
-func init() { // a literal would refer to itself through the functions
-	scenarios = []scenario{
-		{name: "conn", about: "connections made and held; latency is that of TCP, TLS and CONNECT.", clients: 1000, run: runConn},
-		{name: "pub", about: "publishers alone; nobody counts what arrives.", clients: 50, window: 1000, run: runPub},
-		{name: "sub", about: "subscribers alone, to what another process publishes with pub and the same --topic.", clients: 1, run: runSub},
-		{name: "p2p", about: "pairs of one publisher and one subscriber with a topic of their own.", clients: 50, window: 200, run: runPairs},
-		{name: "fan-in", about: "many publishers, one subscriber.", clients: 500, subs: 1, window: 10, run: runFanIn},
-		{name: "fan-out", about: "one publisher, many subscribers.", clients: 1, subs: 500, window: 100, run: runFanOut},
-		{name: "retained", about: "retained messages on many topics are set, fetched by each subscriber, and removed again.", clients: 1, subs: 1, window: 1000, messages: 10000, run: runRetained},
-		{name: "persistent", about: "sessions that go away, get messages meanwhile, and come back for them.", clients: 100, messages: 100, qos: 1, window: 1, run: runPersistent},
-		{name: "soak", about: "pairs at a fixed rate, of which some subscribers reconnect to their session each second; nothing may be lost.", clients: 50, window: 1000, rate: 1000, qos: 1, run: runSoak},
-	}
+var scenarios = []scenario{
+	{name: "conn", about: "connections made and held; latency is that of TCP, TLS and CONNECT.", clients: 1000, run: runConn},
+	{name: "pub", about: "publishers alone; nobody counts what arrives.", clients: 50, window: 1000, run: runPub},
+	{name: "sub", about: "subscribers alone, to what another process publishes with pub and the same --topic.", clients: 1, run: runSub},
+	{name: "p2p", about: "pairs of one publisher and one subscriber with a topic of their own.", clients: 50, window: 200, run: runPairs},
+	{name: "fan-in", about: "many publishers, one subscriber.", clients: 500, subs: 1, window: 10, run: runFanIn},
+	{name: "fan-out", about: "one publisher, many subscribers.", clients: 1, subs: 500, window: 100, run: runFanOut},
+	{name: "retained", about: "retained messages on many topics are set, fetched by each subscriber, and removed again.", clients: 1, subs: 1, window: 1000, messages: 10000, run: runRetained},
+	{name: "persistent", about: "sessions that go away, get messages meanwhile, and come back for them.", clients: 100, messages: 100, qos: 1, window: 1, run: runPersistent},
+	{name: "soak", about: "pairs at a fixed rate, of which some subscribers reconnect to their session each second; nothing may be lost.", clients: 50, window: 1000, rate: 1000, qos: 1, run: runSoak},
 }
 
 func scenarioOf(name string) *scenario {

@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/coder/websocket"
 
 	"github.com/midgemq/midge/internal/cli/reach"
 )
@@ -67,6 +71,41 @@ func TestOddServers(t *testing.T) {
 			}()
 			status, out, _ := call("--timeout", "0.2", "--json", l.Addr().String())
 			if status != ExitProblem || !strings.Contains(out, `"code":"`+tt.want+`"`) {
+				t.Errorf("status %d\n%s", status, out)
+			}
+		})
+	}
+}
+
+// TestWebSocketServers meets web servers that are no brokers, or have them elsewhere.
+func TestWebSocketServers(t *testing.T) {
+	for path, tt := range map[string]struct{ want, says string }{
+		"/none":  {"websocket-path", "404"},
+		"/login": {"websocket-login", "401"},
+		"/moved": {"websocket-redirect", "http://elsewhere.example/mqtt"},
+		"/sub":   {"websocket-subprotocol", "subprotocol"},
+		"/down":  {"websocket-refused", "503"},
+	} {
+		t.Run(path[1:], func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/login":
+					w.WriteHeader(http.StatusUnauthorized)
+				case "/moved":
+					http.Redirect(w, r, "http://elsewhere.example/mqtt", http.StatusMovedPermanently)
+				case "/sub":
+					if c, err := websocket.Accept(w, r, nil); err == nil {
+						c.CloseNow()
+					}
+				case "/down":
+					w.WriteHeader(http.StatusServiceUnavailable)
+				default:
+					http.NotFound(w, r)
+				}
+			}))
+			defer server.Close()
+			status, out, _ := call("--timeout", "2", "--json", strings.Replace(server.URL, "http", "ws", 1)+path)
+			if status != ExitProblem || !strings.Contains(out, `"code":"`+tt.want+`"`) || !strings.Contains(out, tt.says) {
 				t.Errorf("status %d\n%s", status, out)
 			}
 		})

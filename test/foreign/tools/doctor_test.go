@@ -156,14 +156,22 @@ func TestDoctorConfig(t *testing.T) {
 	})
 	secret := ca.path("secret")
 	write(t, secret, "anna:$7$x\n")
-	if err := os.Chmod(secret, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	hidden := ca.path("hidden")
 	if err := os.Mkdir(hidden, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(hidden, "acl"), "topic readwrite #\n")
+	// Root asks for the user that the broker becomes, everybody else for themselves.
+	fileMode, dirMode := os.FileMode(0o600), os.FileMode(0o700)
+	if os.Geteuid() != 0 {
+		fileMode, dirMode = 0, 0
+		t.Cleanup(func() { os.Chmod(hidden, 0o700) })
+	}
+	for path, mode := range map[string]os.FileMode{secret: fileMode, hidden: dirMode} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
 	used := mosquitto(t, "listener PORT 127.0.0.1\nallow_anonymous true")
 	listener := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n", freePort(t))
 
@@ -172,14 +180,14 @@ func TestDoctorConfig(t *testing.T) {
 	}{
 		{"file missing", listener + "password_file /none/passwd", "file-missing", "line 3"},
 		{"acl missing", listener + "acl_file /none/acl", "file-missing", "/none/acl"},
-		{"key unreadable", listener + "password_file " + secret, "file-permission", "0600"},
-		{"directory closed", listener + "acl_file " + filepath.Join(hidden, "acl"), "directory-permission", "0700"},
+		{"key unreadable", listener + "password_file " + secret, "file-permission", fmt.Sprintf("%04o", fileMode)},
+		{"directory closed", listener + "acl_file " + filepath.Join(hidden, "acl"), "directory-permission", fmt.Sprintf("%04o", dirMode)},
 		{"certificate expired", listener + "certfile " + oldCrt + "\nkeyfile " + oldKey, "certificate-date", "expired"},
 		{"key of another", listener + "certfile " + crt + "\nkeyfile " + oldKey, "key-mismatch", ""},
 		{"key missing", listener + "certfile " + crt, "config-error", "keyfile"},
 		{"port in use", fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true", used), "port-in-use", "mosquitto"},
 		{"address", fmt.Sprintf("listener %d 192.0.2.1\nallow_anonymous true", freePort(t)), "address-not-here", "192.0.2.1"},
-		{"persistence", listener + "persistence true\npersistence_location " + hidden + "/", "directory-not-writable", "0700"},
+		{"persistence", listener + "persistence true\npersistence_location " + hidden + "/", "directory-not-writable", fmt.Sprintf("%04o", dirMode)},
 		{"persistence missing", listener + "persistence true\npersistence_location /none/such/", "directory-missing", "mkdir"},
 		{"log directory", listener + "log_dest file " + hidden + "/log", "directory-not-writable", ""},
 		{"unknown option", listener + "no_such_option true", "config-error", "no_such_option"},
