@@ -143,7 +143,7 @@ func (p *printer) spec(f *piece, m *packet.Publish, now time.Time) {
 	case 'l':
 		p.out = f.pad(p.out, fmt.Sprint(len(m.Payload)), f.zero)
 	case 'm':
-		p.out = fmt.Append(p.out, m.PacketID)
+		p.out = f.pad(p.out, fmt.Sprint(m.PacketID), f.zero)
 	case 'P':
 		p.userProperties(m)
 	case 'p':
