@@ -139,7 +139,7 @@ func Command() flagtable.Command { return *describe(defaults().flags()) }
 func describe(sections []reach.Section) *flagtable.Command {
 	text := []string{
 		"Loads a broker by a scenario and reports rates, latencies and faults. Publishers send as fast as the broker passes messages on: " +
-			"at most --window messages of each are out at a time; a pub without subscribers is slowed by the network alone.",
+			"at most --window messages of each are out at a time. A pub of QoS 0 asks the broker by PINGREQ how far it is.",
 		"The scenarios:",
 	}
 	for i := range scenarios {

@@ -29,8 +29,15 @@ func TestArguments(t *testing.T) {
 		t.Errorf("QoS %v", o.qos)
 	}
 	for _, tt := range []struct{ args, says string }{
-		{"-c 0", "--count"}, {"-s 1", "--size"}, {"-q 0,3", "--qos"}, {"-q 0,", "--qos"}, {"-q 01", "--qos"}, {"-t a/#", "wildcard"},
-		{"a b", "unexpected"}, {"ftp://x", "scheme"}, {"-d x", "--interval"},
+		{"-c 0", "--count"},
+		{"-s 1", "--size"},
+		{"-q 0,3", "--qos"},
+		{"-q 0,", "--qos"},
+		{"-q 01", "--qos"},
+		{"-t a/#", "wildcard"},
+		{"a b", "unexpected"},
+		{"ftp://x", "scheme"},
+		{"-d x", "--interval"},
 	} {
 		if status, out, errs := call(strings.Fields(tt.args)...); status != ExitUsage || !strings.Contains(errs, tt.says) || out != "" {
 			t.Errorf("%s: status %d, %q, %q", tt.args, status, out, errs)
