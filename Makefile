@@ -80,6 +80,12 @@ bench-tls: bin/midge ## 5,000 TLS connections: resident memory of each beyond a 
 fuzz: ## every fuzz target for FUZZTIME (default 60s)
 	$(GO) run ./internal/tools/fuzzall -time $(FUZZTIME)
 
+reload-load: ## 200 reloads while 2,000 clients are busy; nobody dropped, nothing lost, changed rights in force at once
+	$(GO) test -count=1 -timeout=30m -run TestReloadUnderLoad -v ./broker -args -reloads 200 -clients 2000
+
+login-storm: ## delay of a stream of 1,000 messages a second while clients log in, beside the delay at rest
+	$(GO) test -count=1 -timeout=10m -run TestLoginStormDelay -v ./broker -args -storm
+
 soak: bin/midge ## connects, disconnects and traffic for SOAKTIME (default 10m); memory must stay flat
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -tags soak -v ./test/soak/...
 
