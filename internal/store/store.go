@@ -54,8 +54,8 @@ type Saved struct {
 	QueuedBytes int64
 	// FirstSeq is the first of them.
 	FirstSeq uint64
-	// LastSeq is the highest Seq of all entries, those in flight too; 0: none. The
-	// broker goes on above it.
+	// LastSeq is the highest Seq that an entry of the session has ever had, those
+	// in flight or gone by now too; 0: none. The broker goes on above it.
 	LastSeq uint64
 }
 

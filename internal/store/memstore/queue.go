@@ -112,6 +112,7 @@ type queue struct {
 	live     int
 	inflight int
 	started  uint64 // the last order given
+	last     uint64 // the highest seq ever
 }
 
 // segmentOf gives the first segment that may hold seq or a later one.
@@ -139,6 +140,7 @@ func (q *queue) at(seq uint64) (segIndex int, e *slot) {
 // returned with whether it was in flight.
 func (q *queue) put(v *record.Queued) (old *record.Message, wasInflight bool) {
 	e := newSlot(v)
+	q.last = max(q.last, v.Seq)
 	n := len(q.segs)
 	if n == 0 || len(q.segs[n-1].slots) == 0 || v.Seq > q.segs[n-1].last() {
 		q.push(e)

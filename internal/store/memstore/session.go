@@ -36,6 +36,7 @@ func (x *session) saved() *store.Saved {
 		Session: *x.rec,
 		Subs:    make([]record.Subscription, 0, x.subs.len()),
 		Inbound: slices.Clone(x.inbound),
+		LastSeq: x.queue.last,
 	}
 	if x.will != nil {
 		w := *x.will
@@ -48,7 +49,6 @@ func (x *session) saved() *store.Saved {
 	}
 	var flights []flight
 	x.queue.each(func(e *slot) {
-		v.LastSeq = max(v.LastSeq, e.seq)
 		if e.order != 0 {
 			flights = append(flights, flight{store.Inflight{Entry: e.queued(), PacketID: e.id, State: e.state}, e.order})
 			return

@@ -377,10 +377,12 @@ func (v *view) complete(l *loading) error {
 			l.saved.Inflight = append(l.saved.Inflight, store.Inflight{Entry: e.Queued, PacketID: s.fl.PacketID, State: s.fl.State})
 		}
 	}
+	l.saved.LastSeq = l.cur.Last
 	if l.cur.Count == 0 && len(all) == 0 {
 		return nil
 	}
-	if l.saved.LastSeq, err = v.last(l.key, &l.cur); err != nil || l.cur.Count == 0 {
+	last, err := v.last(l.key, &l.cur)
+	if l.saved.LastSeq = max(l.saved.LastSeq, last); err != nil || l.cur.Count == 0 {
 		return err
 	}
 	l.saved.Queued, l.saved.QueuedBytes = int(l.cur.Count), int64(l.cur.Bytes)

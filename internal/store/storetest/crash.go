@@ -185,7 +185,7 @@ func (m *model) clone() *model {
 	c := newModel()
 	c.retained = maps.Clone(m.retained)
 	for k, x := range m.sessions {
-		n := &modelSession{rec: x.rec, subs: maps.Clone(x.subs), inbound: maps.Clone(x.inbound), will: x.will}
+		n := &modelSession{rec: x.rec, subs: maps.Clone(x.subs), inbound: maps.Clone(x.inbound), will: x.will, last: x.last}
 		to := make(map[*modelEntry]*modelEntry, len(x.queue))
 		for _, e := range x.queue {
 			d := *e

@@ -21,6 +21,7 @@ type modelSession struct {
 	subs    map[string]record.Subscription
 	queue   []*modelEntry // by seq
 	flights []*modelEntry // by first sending
+	last    uint64        // the highest seq ever
 	inbound map[uint16]bool
 	will    *record.Will
 }
@@ -75,6 +76,7 @@ func (x *modelSession) apply(op *record.Op) {
 	case record.DeleteSubscription:
 		delete(x.subs, op.Filter)
 	case record.Enqueue:
+		x.last = max(x.last, op.Entry.Seq)
 		x.queue = append(x.queue, &modelEntry{Queued: op.Entry})
 		slices.SortStableFunc(x.queue, func(a, b *modelEntry) int { return cmp.Compare(a.Seq, b.Seq) })
 	case record.PutInflight:
@@ -141,8 +143,8 @@ func (m *model) dump(restarted bool) []string {
 		if len(w) > 0 {
 			out = append(out, p+firstText(w[0].Seq))
 		}
-		if n := len(x.queue); n > 0 {
-			out = append(out, p+lastText(x.queue[n-1].Seq))
+		if x.last > 0 {
+			out = append(out, p+lastText(x.last))
 		}
 	}
 	for _, r := range m.retained {
