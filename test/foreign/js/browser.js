@@ -35,7 +35,9 @@ async function main () {
     headless: true,
     chromiumSandbox: false, // it does not run as root with one
     args: ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
+      '--disable-component-update', '--disable-sync',
+      // The key of a server that is trusted, as the base64 of its SHA-256.
+      ...(process.env.MIDGE_BROWSER_SPKI ? [`--ignore-certificate-errors-spki-list=${process.env.MIDGE_BROWSER_SPKI}`] : [])],
     timeout
   })
   try {
