@@ -80,7 +80,7 @@ func (o *options) flags() []reach.Section {
 				o.qos = mqtt.QoS(v[0] - '0')
 				return nil
 			}},
-			reach.Number("s", "size", "BYTES", "payload, at least 24 (64)", &o.size, headerSize, 256<<20),
+			reach.Number("s", "size", "BYTES", "payload, at least 28 (64)", &o.size, headerSize, 256<<20),
 			reach.Number("n", "messages", "N", "messages of each publisher, or topics of retained (as many as the duration allows; 100 for persistent, 10000 for retained)", &o.messages, 1, 1<<40),
 			reach.Duration("d", "duration", "SECONDS", "how long to measure (10)", &o.duration),
 			reach.Duration("", "warmup", "SECONDS", "how long to run before that (1)", &o.warmup),

@@ -71,7 +71,7 @@ func TestTracker(t *testing.T) {
 
 func TestStamp(t *testing.T) {
 	b := make([]byte, headerSize)
-	want := stamp{7, 1 << 40, time.Now().UnixNano()}
+	want := stamp{9, 7, 1 << 40, time.Now().UnixNano()}
 	want.put(b)
 	if got, ok := readStamp(b); !ok || got != want {
 		t.Errorf("%+v, %v", got, ok)

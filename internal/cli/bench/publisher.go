@@ -181,7 +181,7 @@ func (p *publisher) send(n uint64, now time.Time) error {
 		p.free = p.free[:len(p.free)-int(n)]
 	}
 	seq := p.sent.Load()
-	s := stamp{publisher: p.index, sent: now.UnixNano()}
+	s := stamp{run: p.run.id, publisher: p.index, sent: now.UnixNano()}
 	for i := range n {
 		at := len(p.out)
 		p.out = append(p.out, p.frame...)

@@ -7,12 +7,15 @@ import (
 	"github.com/midgemq/midge/mqtt/packet"
 )
 
+// stream is what one publisher of one run sends.
+type stream struct{ run, publisher uint32 }
+
 // receiver reads one subscriber's connection.
 type receiver struct {
 	run     *run
 	c       *wire
 	index   int
-	streams map[uint32]*tracker
+	streams map[stream]*tracker
 	rec     *recorder
 	// senders are the publishers of this process by index; they are told what arrived.
 	senders []*publisher
@@ -22,7 +25,7 @@ type receiver struct {
 	// Of the reading goroutine.
 	acks    []byte
 	last    *tracker // of lastPub, since most batches come from few publishers
-	lastPub uint32
+	lastPub stream
 	values  []int64 // latencies of this batch, microseconds
 	count   uint64
 	credit  uint64 // deliveries of lastPub not told yet
@@ -30,8 +33,8 @@ type receiver struct {
 
 func newReceiver(r *run, c *wire, index int) *receiver {
 	return &receiver{
-		run: r, c: c, index: index, streams: map[uint32]*tracker{}, rec: r.recorders[index%len(r.recorders)], senders: r.publishers,
-		lastPub: 1<<32 - 1,
+		run: r, c: c, index: index, streams: map[stream]*tracker{}, rec: r.recorders[index%len(r.recorders)], senders: r.publishers,
+		lastPub: stream{publisher: 1<<32 - 1},
 	}
 }
 
@@ -91,16 +94,16 @@ func (s *receiver) message(m *message, now int64) {
 	default:
 	}
 	st, ok := readStamp(m.payload)
-	if !ok {
+	if !ok || len(s.senders) > 0 && st.run != s.run.id {
 		s.run.foreign.Add(1)
 		return
 	}
-	if st.publisher != s.lastPub {
+	if from := (stream{st.run, st.publisher}); from != s.lastPub || s.last == nil {
 		s.tell()
-		s.lastPub, s.last = st.publisher, s.streams[st.publisher]
+		s.lastPub, s.last = from, s.streams[from]
 		if s.last == nil {
 			s.last = &tracker{joined: len(s.senders) > 0}
-			s.streams[st.publisher] = s.last
+			s.streams[from] = s.last
 		}
 	}
 	if !s.last.see(st.seq) {
@@ -117,8 +120,8 @@ func (s *receiver) message(m *message, now int64) {
 
 // tell gives the publisher its deliveries.
 func (s *receiver) tell() {
-	if s.credit > 0 && int(s.lastPub) < len(s.senders) {
-		s.senders[s.lastPub].arrived(s.credit)
+	if s.credit > 0 && int(s.lastPub.publisher) < len(s.senders) {
+		s.senders[s.lastPub.publisher].arrived(s.credit)
 	}
 	s.credit = 0
 }

@@ -143,7 +143,7 @@ func (r *run) faults(res *result) {
 				continue
 			}
 			sent, got := p.sent.Load(), uint64(0)
-			if t := s.streams[uint32(i)]; t != nil {
+			if t := s.streams[stream{r.id, uint32(i)}]; t != nil {
 				got = t.unique
 			}
 			res.Lost += sent - min(got, sent)

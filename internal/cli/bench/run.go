@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,6 +19,7 @@ import (
 type run struct {
 	o          *options
 	ctx        context.Context
+	id         uint32
 	publishers []*publisher
 	receivers  []*receiver
 	recorders  []*recorder
@@ -62,7 +64,7 @@ func (r *recorder) add(values []int64, measuring bool) {
 }
 
 func newRun(ctx context.Context, o *options, p *progress) *run {
-	r := &run{o: o, ctx: ctx, connect: newHist(), progress: p, extra: map[string]float64{}}
+	r := &run{o: o, ctx: ctx, id: rand.Uint32(), connect: newHist(), progress: p, extra: map[string]float64{}}
 	for range runtime.GOMAXPROCS(0) {
 		r.recorders = append(r.recorders, &recorder{hist: newHist()})
 	}

@@ -90,7 +90,7 @@ func (r *run) fill(c *wire) error {
 			out = append(out, p.frame...)
 			binary.BigEndian.PutUint16(out[at+p.idAt:], carrier.free[len(carrier.free)-1])
 			carrier.free = carrier.free[:len(carrier.free)-1]
-			stamp{publisher: p.index, seq: uint64(seq), sent: now}.put(out[at+p.dataAt:])
+			stamp{run: r.id, publisher: p.index, seq: uint64(seq), sent: now}.put(out[at+p.dataAt:])
 			p.sent.Add(1)
 		}
 		r.published.Add(uint64(len(r.publishers)))
@@ -324,7 +324,7 @@ func (r *run) setRetained(c *wire, size int) error {
 	var b []byte
 	for i := range r.o.messages {
 		if size > 0 {
-			stamp{publisher: uint32(i), sent: time.Now().UnixNano()}.put(payload)
+			stamp{run: r.id, publisher: uint32(i), sent: time.Now().UnixNano()}.put(payload)
 		}
 		id := uint16(i%window + 1)
 		topic := fmt.Sprintf("%s/ret/%d/%d", r.o.topic, i/1000, i%1000)
@@ -370,7 +370,7 @@ func (r *run) fetchRetained(i int) error {
 		}
 		m, ok := c.publish(first, body)
 		st, stamped := readStamp(m.payload)
-		if !ok || !stamped || !m.retain || int(st.publisher) >= r.o.messages {
+		if !ok || !stamped || st.run != r.id || !m.retain || int(st.publisher) >= r.o.messages {
 			r.foreign.Add(1)
 			return
 		}

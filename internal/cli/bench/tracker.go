@@ -2,14 +2,15 @@ package bench
 
 import "encoding/binary"
 
-// A payload begins with who sent it, when and as which: mark, publisher, sequence number, time.
+// A payload begins with who sent it, when and as which: mark, run, publisher, sequence number, time.
 const (
-	headerSize = 24
+	headerSize = 28
 	mark       = 0x6d696467
 )
 
 // stamp is the header of a payload.
 type stamp struct {
+	run       uint32 // tells the messages of an earlier run, which a session or a broker may have kept
 	publisher uint32
 	seq       uint64
 	sent      int64 // nanoseconds since 1970
@@ -17,18 +18,20 @@ type stamp struct {
 
 func (s stamp) put(b []byte) {
 	binary.LittleEndian.PutUint32(b, mark)
-	binary.LittleEndian.PutUint32(b[4:], s.publisher)
-	binary.LittleEndian.PutUint64(b[8:], s.seq)
-	binary.LittleEndian.PutUint64(b[16:], uint64(s.sent))
+	binary.LittleEndian.PutUint32(b[4:], s.run)
+	binary.LittleEndian.PutUint32(b[8:], s.publisher)
+	binary.LittleEndian.PutUint64(b[12:], s.seq)
+	binary.LittleEndian.PutUint64(b[20:], uint64(s.sent))
 }
 
 func readStamp(b []byte) (s stamp, ok bool) {
 	if len(b) < headerSize || binary.LittleEndian.Uint32(b) != mark {
 		return s, false
 	}
-	s.publisher = binary.LittleEndian.Uint32(b[4:])
-	s.seq = binary.LittleEndian.Uint64(b[8:])
-	s.sent = int64(binary.LittleEndian.Uint64(b[16:]))
+	s.run = binary.LittleEndian.Uint32(b[4:])
+	s.publisher = binary.LittleEndian.Uint32(b[8:])
+	s.seq = binary.LittleEndian.Uint64(b[12:])
+	s.sent = int64(binary.LittleEndian.Uint64(b[20:]))
 	return s, true
 }
 
