@@ -498,3 +498,107 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestBridgesAreRefused(t *testing.T) {
+	const whole = "listener 1\nconnection b\naddress a\ntopic # in\n"
+	for text, want := range map[string]string{
+		whole:                         "Error: The bridge 'b' cannot run: bridges are not in this version of midge.\nError found at t.conf:2.",
+		"connection b\ntopic # in\n":  "Error: Invalid bridge configuration: no remote addresses defined.\nError found at t.conf:1.",
+		"connection b\naddress a\n":   "Error: Invalid bridge configuration: no topics defined.\nError found at t.conf:1.",
+		whole + "bridge_psk aa\n":     "Error: Invalid bridge configuration: missing bridge_identity.\nError found at t.conf:2.",
+		whole + "bridge_identity a\n": "Error: Invalid bridge configuration: missing bridge_psk.\nError found at t.conf:2.",
+		whole + "local_clientid x\nconnection c\naddress a\ntopic #\nlocal_clientid x\n": "Error: Bridge local_clientid 'x' is not unique. Try changing or setting the local_clientid value for one of the bridges.\nError found at t.conf:6.",
+	} {
+		if _, _, err := load(t, text, Args{}); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, o := range Options() {
+		if o.Section != "bridge" || o.Name == "connection" {
+			continue
+		}
+		_, _, err := load(t, o.Name+" x\n", Args{})
+		want := "Error: The '" + o.Name + "' option requires a bridge to be defined first.\nError found at t.conf:1."
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v", o.Name, err)
+		}
+	}
+}
+
+func TestPluginsThatAreNotThere(t *testing.T) {
+	for text, want := range map[string]string{
+		"plugin /x/mosquitto_dynamic_security.so\nplugin_opt_config_file f\n": "Error: Unable to load plugin '/x/mosquitto_dynamic_security.so'. The dynamic-security plugin is not in this version of midge.\nError found at t.conf:1.",
+		"\nglobal_plugin mosquitto_sparkplug_aware.so\n":                      "Error: Unable to load plugin 'mosquitto_sparkplug_aware.so'. The sparkplug-aware plugin is not in this version of midge.\nError found at t.conf:2.",
+		"plugin mosquitto_acl_file.so\n":                                      "Error: The acl-file plugin needs 'plugin_opt_acl_file'.\nError found at t.conf:1.",
+	} {
+		_, _, err := load(t, text, Args{})
+		var e *Error
+		if !errors.As(err, &e) || e.Error() != want || !e.Plugin {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"plugin_load a mosquitto_acl_file.so\nplugin_opt_acl_file f\nlistener 1\n":      "Error: The plugin 'a' is loaded and no listener uses it. Add 'plugin_use a' to one.\nError found at t.conf:1.",
+		"plugin mosquitto_acl_file.so\nplugin_opt_other f\n":                            "Error: Unknown option 'plugin_opt_other' for the acl-file plugin.\nError found at t.conf:2.",
+		"plugin mosquitto_persist_sqlite.so\nplugin_opt_sync maybe\n":                   "Error: Invalid 'plugin_opt_sync' value (maybe).\nError found at t.conf:2.",
+		"persistence true\nplugin mosquitto_persist_sqlite.so\n":                        "Error: The persist-sqlite plugin must not be combined with 'persistence true'.\nError found at t.conf:2.",
+		"acl_file a\nlistener 1\nplugin mosquitto_acl_file.so\nplugin_opt_acl_file b\n": "Error: The listener '1' has two of 'acl_file', 'a' and 'b'; midge reads one.\nError found at t.conf:3.",
+		"plugin_opt_acl_file b\n":                                                       "Error: The 'plugin_opt_acl_file' option requires plugin/global_plugin/plugin_load to be defined first.\nError found at t.conf:1.",
+		"plugin mosquitto_acl_file.so\nplugin_opt_ab b\n":                               "Error: Invalid 'plugin_opt_ab' config option.\nError found at t.conf:2.",
+		"allow_anonymous true\nper_listener_settings true\n":                            "Error: per_listener_settings must be set before any other security settings.\nError found at t.conf:2.",
+		"per_listener_settings true\nacl_file a\n":                                      "Error: The 'acl_file' option requires a listener to be defined first.\nError found at t.conf:2.",
+		"listener 1\ncertfile a\n":                                                      "Error: Both certfile and keyfile must be provided to enable a TLS listener.\nError found at t.conf:1.",
+		"listener 1\ncafile a\n":                                                        "Error: cafile and capath need certfile and keyfile to enable a TLS listener.\nError found at t.conf:1.",
+		"listener 1\nenable_proxy_protocol 2\nuse_subject_as_username true\n":           "Error: enable_proxy_protocol 2 cannot be combined with certfile, keyfile or use_subject_as_username.\nError found at t.conf:1.",
+		"listener 1\ncertfile a\npsk_file b\n":                                          "Error: Cannot use both certificate and psk encryption in a single listener.\nError found at t.conf:3.",
+	} {
+		_, _, err := load(t, text, Args{})
+		var e *Error
+		if !errors.As(err, &e) || e.Error() != want || e.Plugin {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	c := mustLoad(t, "plugin mosquitto_persist_sqlite.so\nplugin_opt_db_file x\n")
+	if !c.Persistence || c.Storage.SQLite != "x" {
+		t.Errorf("persist-sqlite: %+v", c.Storage)
+	}
+}
+
+func TestIncludedFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir("d", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write("m.conf", "listener 7\ninclude_dir d\nmax_connections 3\n")
+	for name, text := range map[string]string{
+		"d/bb.conf": "user two\nlog_type error\n", "d/Ba.conf": "user one\nlog_type debug\n", "d/ba.conf": "user half\n",
+		"d/.conf": "user five\n", "d/x.txt": "user text\n", "d/aa.CONF": "user case\n", "d/dir.conf.d": "user dots\n",
+	} {
+		write(name, text)
+	}
+	var told []string
+	c, err := Load(Args{Files: []string{"m.conf"}}, func(_ logging.Type, s string) { told = append(told, s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"Loading config file d/Ba.conf", "Loading config file d/ba.conf", "Loading config file d/bb.conf"}
+	if !slices.Equal(told, want) || c.User != "two" || c.Listeners[0].MaxConnections != 3 || c.File != "m.conf" || c.LogTypes != logging.Error|logging.Debug {
+		t.Errorf("told %q, got %+v", told, c.Global)
+	}
+	for text, want := range map[string]string{
+		"foo 1\n":             "Error: Unknown configuration variable 'foo'.\nError found at 'd/bb.conf:1'.\nError found at m.conf:2.",
+		"include_dir d\n":     "Error: The 'include_dir' option is only allowed in the main configuration file.\nError found at 'd/bb.conf:1'.\nError found at m.conf:2.",
+		"max_topic_alias 1\n": "Error: The 'max_topic_alias' option requires a listener to be defined first.\nError found at 'd/bb.conf:1'.\nError found at m.conf:2.",
+	} {
+		write("d/bb.conf", text)
+		if _, err := Load(Args{Files: []string{"m.conf"}}, nil); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

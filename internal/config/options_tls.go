@@ -21,7 +21,7 @@ var tlsOptions = []Option{
 	},
 	{
 		Name: "capath", Section: "listener", place: opensImplicit, Values: "directory", Reload: NextConnection,
-		Meaning: "Directory of such certificates, one in each file.",
+		Meaning: "Directory of such certificates under hashed names, as `openssl rehash` gives them.",
 		field:   textField{at: func(t target) *string { return &t.l.TLS.CAPath }, replace: true},
 	},
 	{

@@ -33,6 +33,8 @@ type rig struct {
 	dir  string
 	port int
 
+	conns []net.Conn
+
 	mu   sync.Mutex
 	text bytes.Buffer
 }
@@ -94,6 +96,9 @@ func (r *rig) run(conf string) {
 }
 
 func (r *rig) stop() {
+	for _, c := range r.conns {
+		c.Close()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := r.b.Close(ctx); err != nil {
@@ -179,7 +184,7 @@ func (r *rig) dialPort(v byte, port int) *client {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { c.Close() })
+	r.conns = append(r.conns, c)
 	return &client{t: r.t, c: c, v: v}
 }
 
@@ -338,7 +343,7 @@ func (c *client) nextID() uint16 { c.id++; return c.id }
 func (c *client) subscribe(filter string, qos byte) byte {
 	c.t.Helper()
 	c.send(&rawmqtt.Packet{Type: rawmqtt.SUBSCRIBE, Flags: 2, ID: c.nextID(), Filters: []rawmqtt.Filter{{Filter: filter, Options: qos}}})
-	return c.expect(rawmqtt.SUBACK).Codes[0]
+	return c.answer(rawmqtt.SUBACK).Codes[0]
 }
 
 // publish sends a message and returns the code of the acknowledgement, of PUBREC
