@@ -16,6 +16,7 @@ import (
 	"github.com/midgemq/midge/internal/store"
 	"github.com/midgemq/midge/internal/store/memstore"
 	"github.com/midgemq/midge/internal/store/pebblestore"
+	"github.com/midgemq/midge/internal/store/salvage"
 	"github.com/midgemq/midge/mqtt"
 )
 
@@ -49,6 +50,8 @@ type disk struct {
 	store    *pebblestore.Store
 	exporter exporter
 	lost     atomic.Int64 // when a loss was last logged, in Unix seconds
+	// missing is what damage found at the opening has cost.
+	missing int64
 }
 
 // openStore opens the store, on disk or in memory, unless the caller brought one.
@@ -99,13 +102,17 @@ func (b *Broker) openDisk() error {
 	if err := d.beforeOpen(); err != nil {
 		return err
 	}
-	st, err := pebblestore.Open(d.dir, pebblestore.Options{
+	st, r, err := salvage.Open(d.dir, pebblestore.Options{
 		Clock:    func() (record.Instant, time.Time) { return b.clock.Now(), time.Now() },
 		Interval: b.cfg.Storage.Interval,
 		Event:    d.event,
 	})
 	if err != nil {
 		return err
+	}
+	if r.Damaged() {
+		d.missing = r.Losses()
+		b.log.Error("Error: %s", r.Line())
 	}
 	d.store, b.store, b.disk = st, st, d
 	d.say()
@@ -200,7 +207,7 @@ func (b *Broker) measure(s *metrics.Snapshot) {
 	if b.disk != nil {
 		st := b.disk.store.Stats()
 		s.NotDurable = st.NotDurable
-		s.StoreLost = int64(st.Damaged + st.LostGroups)
+		s.StoreLost = int64(st.Damaged+st.LostGroups) + b.disk.missing
 	}
 }
 
