@@ -231,13 +231,12 @@ type subscriber struct {
 	qos     byte
 	limited bool // messages may be missing: queue limits are on
 
-	m        sync.Mutex
-	got      map[string]int // by topic: last number
-	count    map[string]int // by topic: messages, repeats left out
-	open     map[uint16]bool
-	subbed   bool
-	suback   chan struct{}
-	slowness time.Duration
+	m      sync.Mutex
+	got    map[string]int // by topic: last number
+	count  map[string]int // by topic: messages, repeats left out
+	open   map[uint16]bool
+	subbed bool
+	suback chan struct{}
 }
 
 func (s *subscriber) run() { s.start(s.serve) }
@@ -267,9 +266,6 @@ func (s *subscriber) serve(l *link) {
 }
 
 func (s *subscriber) take(l *link, k *packet) {
-	if s.slowness > 0 {
-		time.Sleep(s.slowness)
-	}
 	num, _, _ := strings.Cut(k.payload, " ")
 	n, err := strconv.Atoi(num)
 	if err != nil {
