@@ -81,6 +81,7 @@ func TestServeArguments(t *testing.T) {
 		{"-p abc", 3, "Error: Invalid port specified (0).\n", ""},
 		{"-p 65536", 3, "Error: Invalid port specified (65536).\n", ""},
 		{"-p 1 -p 2 -p 3 -p 4 -p 5 -p 6 -p 7 -p 8 -p 9 -p 10 -p 11", 3, "Error: Only 10 ports can be specified on the command line.\n", ""},
+		// flag: mosquitto --tls-keylog
 		{"--tls-keylog", 3, "Error: --tls-keylog argument given, but no file specified.\n", ""},
 		{"--test-config", 3, "Please provide a configuration file to test.\n", ""},
 		{"--test-config -c good.conf", 0, "Configuration file is OK.\n", ""},

@@ -11,8 +11,8 @@ import (
 	"github.com/midgemq/midge/internal/cli/flagtable"
 )
 
-// tables describes every command: those with flags of their own by the table of their package, the others by kong's model.
-func tables() []flagtable.Command {
+// Tables describes every command: those with flags of their own by the table of their package, the others by kong's model.
+func Tables() []flagtable.Command {
 	var list []flagtable.Command
 	own := make(map[string]bool)
 	for _, t := range tools() {
@@ -128,7 +128,7 @@ type completionCmd struct {
 }
 
 // Run prints the completion.
-func (c *completionCmd) Run(e *Env) error { return flagtable.Completion(e.Stdout, c.Shell, tables()) }
+func (c *completionCmd) Run(e *Env) error { return flagtable.Completion(e.Stdout, c.Shell, Tables()) }
 
 type manCmd struct {
 	Dir  string   `placeholder:"DIR" help:"Write the pages of all commands into DIR/man1 instead of printing one."`
@@ -137,7 +137,7 @@ type manCmd struct {
 
 // Run prints one manual page in roff, or writes all.
 func (c *manCmd) Run(e *Env) error {
-	list := tables()
+	list := Tables()
 	if c.Dir != "" {
 		return writeManuals(filepath.Join(c.Dir, "man1"), e.Version, list)
 	}

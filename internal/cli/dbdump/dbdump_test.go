@@ -170,6 +170,7 @@ DB_CHUNK_RETAIN:
 }
 
 func TestStats(t *testing.T) {
+	// flag: db_dump --stats
 	status, out, errs := run(t, "--stats", file(t, sample(t)))
 	want := `DB_CHUNK_CFG:        1
 DB_CHUNK_BASE_MSG:   4
@@ -181,6 +182,7 @@ DB_CHUNK_CLIENT:     2
 	if status != 0 || errs != "" || out != want {
 		t.Errorf("status %d, stderr %q, got\n%s", status, errs, out)
 	}
+	// flag: db_dump --client-stats
 	status, out, errs = run(t, "--client-stats", file(t, sample(t)))
 	want = "SC: 1 SS: 17 MC: 2 MS: 151   c1\nSC: 0 SS: 0 MC: 0 MS: 0   c2\n"
 	if status != 0 || errs != "" || out != want {
@@ -202,6 +204,7 @@ func TestJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// flag: db_dump --json
 	status, out, errs := run(t, "--json", file(t, b.Bytes()))
 	want := `{
 	"base-messages":	[{
