@@ -207,7 +207,7 @@ func (c *Conn) Timer(now record.Instant) {
 	case stOpen:
 		if c.held {
 			c.lastIn = now // it may not speak
-			c.Continue()
+			c.again()
 		}
 		if c.keep == 0 || c.state != stOpen {
 			return

@@ -20,7 +20,9 @@ func (c *Conn) stall(e *hub.End) {
 	if c.stalled == 0 {
 		c.stalled = now
 	}
-	if e == hub.WaitOrEnd {
+	if e == hub.Wait {
+		c.env.Shard.Stall(c.again)
+	} else {
 		if now-c.stalled >= stallTime {
 			c.fail(*e)
 			return
@@ -32,8 +34,8 @@ func (c *Conn) stall(e *hub.End) {
 	c.park()
 }
 
-// Continue implements hub.Link.
-func (c *Conn) Continue() {
+// again offers the packet once more.
+func (c *Conn) again() {
 	if c.held {
 		c.held = false
 		c.unpark()

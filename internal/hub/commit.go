@@ -168,8 +168,8 @@ func (sh *Shard) settled(n int) {
 	if len(sh.stalled) > 0 && sh.pending < maxPending/2 {
 		list := sh.stalled
 		sh.stalled = nil
-		for _, l := range list {
-			l.Continue()
+		for _, again := range list {
+			again()
 		}
 	}
 	for _, o := range sh.Hub.Shards {

@@ -348,8 +348,6 @@ type Link interface {
 	// Send encodes one packet. With gated it leaves only when Release is called
 	// with this ticket; so does whatever must not overtake it. held: it waits.
 	Send(s *session.Send, gated uint64) (held bool)
-	// Continue has a publisher try again that was told to Wait.
-	Continue()
 	// Frame passes an encoded QoS 0 PUBLISH on; DropNone: it was taken.
 	Frame(f *Frame) session.Drop
 	// Kick ends the connection from the broker's side.

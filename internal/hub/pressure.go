@@ -14,12 +14,17 @@ import (
 // place of an end: the connection keeps the packet, reads no further and offers
 // it again.
 var (
-	// Wait: when Continue is called. Too much is on its way to the disk.
+	// Wait: when what it gives to Stall is called. Too much is on its way to the
+	// disk.
 	Wait = &End{Text: "wait"}
 	// WaitOrEnd: after a moment; in the end the connection is closed with what it
 	// says, and the message is not acknowledged.
 	WaitOrEnd = &End{Code: mqtt.QuotaExceeded, Reason: logging.ReasonQuotaExceeded, Text: "no room for messages"}
 )
+
+// Stall has again called, on the loop, when what is on its way to the disk has
+// come down.
+func (sh *Shard) Stall(again func()) { sh.stalled = append(sh.stalled, again) }
 
 // Failing returns why nothing can be made durable at present, nil when it can.
 // Any goroutine.
@@ -62,7 +67,6 @@ func (sh *Shard) pressure(c *Client, p *packet.Publish, topic []byte) (mqtt.Reas
 	case cfg.Refuse && sh.refuses(cfg, topic):
 		why = "the queue of a receiver is full"
 	case err == nil && sh.pending >= maxPending:
-		sh.stalled = append(sh.stalled, c.link)
 		return mqtt.Success, "", Wait
 	default:
 		return mqtt.Success, "", nil

@@ -44,10 +44,10 @@ type Shard struct {
 	open   openBatch
 	held   []heldBatch // submitted, oldest first
 	ticket uint64      // of the open batch
-	// starved are reads that have to wait; stalled are connections
+	// starved are reads that have to wait; stalled are publishers'
 	// whose publisher waits until less is uncommitted.
 	starved []starving
-	stalled []Link
+	stalled []func()
 	pending int64 // bytes in held
 	unsaved map[string]struct{}
 	frames  frames
