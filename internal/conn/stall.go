@@ -36,7 +36,7 @@ func (c *Conn) stall(e *hub.End) {
 
 // again offers the packet once more.
 func (c *Conn) again() {
-	if c.held {
+	if c.held && c.state < stClosing {
 		c.held = false
 		c.unpark()
 	}

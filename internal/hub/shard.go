@@ -44,8 +44,8 @@ type Shard struct {
 	open   openBatch
 	held   []heldBatch // submitted, oldest first
 	ticket uint64      // of the open batch
-	// starved are reads that have to wait; stalled are publishers'
-	// whose publisher waits until less is uncommitted.
+	// starved are reads that have to wait; stalled has publishers offer again what
+	// could not be taken.
 	starved []starving
 	stalled []func()
 	pending int64 // bytes in held
