@@ -10,7 +10,12 @@ ROUNDS   ?= 200
 BENCH    ?= .
 BENCHTIME ?= 1s
 # Names midge also answers to; mosquitto itself goes to sbin, as Debian has it.
-LINKS    ?= mosquitto_pub mosquitto_sub mosquitto_passwd mosquitto_db_dump
+LINKS    ?= mosquitto_pub mosquitto_sub mosquitto_rr mosquitto_passwd mosquitto_signal mosquitto_db_dump
+
+# Where the shells look for completions.
+BASHDIR  ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR   ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR  ?= $(PREFIX)/share/fish/vendor_completions.d
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
@@ -22,8 +27,8 @@ TESTFLAGS ?= -shuffle=on -timeout=10m
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := build
-.PHONY: help run build install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
-	cross bench bench-client bench-durable bench-tls crash fuzz soak soak-durable mutate conformance cover dependencies clean FORCE
+.PHONY: help run build man install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
+	cross bench bench-client bench-durable bench-tls crash fuzz soak soak-durable powerloss mutate conformance cover dependencies clean FORCE
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -36,14 +41,30 @@ build: bin/midge ## bin/midge
 bin/midge: FORCE
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/midge
 
-install: build ## into DESTDIR/PREFIX (default /usr/local), with the names of Mosquitto's programs as links
+man: build ## manual pages of all commands, bin/man/man1
+	rm -rf bin/man
+	./bin/midge man --dir bin/man
+
+install: man ## into DESTDIR/PREFIX (default /usr/local), with the names of Mosquitto's programs as links
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin
 	install -m 755 bin/midge $(DESTDIR)$(PREFIX)/bin/midge
 	ln -sf ../bin/midge $(DESTDIR)$(PREFIX)/sbin/mosquitto
 	for name in $(LINKS); do ln -sf midge $(DESTDIR)$(PREFIX)/bin/$$name || exit 1; done
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 bin/man/man1/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	./bin/midge completion bash > $(DESTDIR)$(BASHDIR)/midge
+	for name in $(LINKS); do ln -sf midge $(DESTDIR)$(BASHDIR)/$$name || exit 1; done
+	./bin/midge completion zsh > $(DESTDIR)$(ZSHDIR)/_midge
+	./bin/midge completion fish > $(DESTDIR)$(FISHDIR)/midge.fish
+	for name in $(LINKS); do ln -sf midge.fish $(DESTDIR)$(FISHDIR)/$$name.fish || exit 1; done
 
 uninstall: ## removes what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/midge $(DESTDIR)$(PREFIX)/sbin/mosquitto $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(LINKS))
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/midge.1 $(DESTDIR)$(PREFIX)/share/man/man1/midge-*.1
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man1/,$(addsuffix .1,mosquitto $(LINKS)))
+	rm -f $(DESTDIR)$(BASHDIR)/midge $(addprefix $(DESTDIR)$(BASHDIR)/,$(LINKS)) $(DESTDIR)$(ZSHDIR)/_midge
+	rm -f $(DESTDIR)$(FISHDIR)/midge.fish $(addprefix $(DESTDIR)$(FISHDIR)/,$(addsuffix .fish,$(LINKS)))
 
 # --- tests ---------------------------------------------------------------------------------------------------------
 
@@ -61,7 +82,7 @@ test-portable: ## the whole suite with goroutines in place of epoll
 	$(GO) test $(TESTFLAGS) -tags portable ./...
 
 test-foreign: bin/midge ## mosquitto-clients, Paho, mqtt.js against the built binary
-	$(GO) test -count=1 -timeout=15m -tags foreign ./test/foreign/...
+	$(GO) test -count=1 -timeout=15m -tags foreign ./test/foreign/... ./test/cli
 
 cover: ## coverage.out and coverage.html
 	$(GO) test -coverprofile=coverage.out -coverpkg=./... ./...
