@@ -238,7 +238,7 @@ func (t *task) operands(words []string) error {
 		want = 3
 	}
 	switch {
-	case len(words) < want && flag != "":
+	case flag != "" && (len(words) < want || t.update && len(words) > want):
 		return t.fail(exitFailed, "%s argument given but %s missing.", flag, lacks)
 	case len(words) != want:
 		return errUsage
