@@ -51,16 +51,22 @@ func examine(t *testing.T, args ...string) (codes []string, f findings) {
 	return codes, f
 }
 
-// TestDoctorBroker breaks one setting after the other at Debian's broker.
+// TestDoctorBroker breaks one setting after the other, at midge and at Debian's broker.
 func TestDoctorBroker(t *testing.T) {
+	for name, start := range brokers {
+		t.Run(name, func(t *testing.T) { doctorBroker(t, start) })
+	}
+}
+
+func doctorBroker(t *testing.T, start func(*testing.T, string) int) {
 	ca, other := newAuthority(t, "Test CA"), newAuthority(t, "Other CA")
 	crt, key := ca.issue("server", nil)
 	secure := func(crt, key, more string) string {
 		return "listener PORT 127.0.0.1\nallow_anonymous true\ncafile " + ca.path("ca.crt") + "\ncertfile " + crt + "\nkeyfile " + key + "\n" + more
 	}
-	plain := mosquitto(t, "listener PORT 127.0.0.1\nallow_anonymous true")
-	tlsPort := mosquitto(t, secure(crt, key, ""))
-	client := mosquitto(t, secure(crt, key, "require_certificate true"))
+	plain := start(t, "listener PORT 127.0.0.1\nallow_anonymous true")
+	tlsPort := start(t, secure(crt, key, ""))
+	client := start(t, secure(crt, key, "require_certificate true"))
 	// Debian's mosquitto cannot bind a WebSocket listener to an address.
 	websocket := midge(t, "listener PORT 127.0.0.1\nprotocol websockets\nallow_anonymous true")
 	dated := func(from, to time.Duration) func(*x509.Certificate) {
@@ -74,8 +80,8 @@ func TestDoctorBroker(t *testing.T) {
 	cnCrt, cnKey := ca.issue("cn", func(c *x509.Certificate) {
 		c.Subject.CommonName, c.DNSNames, c.IPAddresses = "broker.example", nil, nil
 	})
-	expired, notYet := mosquitto(t, secure(oldCrt, oldKey, "")), mosquitto(t, secure(soonCrt, soonKey, ""))
-	misnamed, commonName := mosquitto(t, secure(nameCrt, nameKey, "")), mosquitto(t, secure(cnCrt, cnKey, ""))
+	expired, notYet := start(t, secure(oldCrt, oldKey, "")), start(t, secure(soonCrt, soonKey, ""))
+	misnamed, commonName := start(t, secure(nameCrt, nameKey, "")), start(t, secure(cnCrt, cnKey, ""))
 	dir := ca.dir
 	passwords, acl := filepath.Join(dir, "passwd"), filepath.Join(dir, "acl")
 	if out, err := exec.Command("mosquitto_passwd", "-b", "-c", passwords, "anna", "right").CombinedOutput(); err != nil {
@@ -83,7 +89,7 @@ func TestDoctorBroker(t *testing.T) {
 	}
 	os.Chmod(passwords, 0o644)
 	write(t, acl, "user anna\ntopic readwrite open/#\ntopic write only/write\ntopic read only/read\n")
-	closed := mosquitto(t, "listener PORT 127.0.0.1\nallow_anonymous false\npassword_file "+passwords+"\nacl_file "+acl)
+	closed := start(t, "listener PORT 127.0.0.1\nallow_anonymous false\npassword_file "+passwords+"\nacl_file "+acl)
 	free := freePort(t)
 	trust := []string{"--cafile", ca.path("ca.crt")}
 	anna := []string{"-u", "anna", "-P", "right"}
