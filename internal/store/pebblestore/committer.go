@@ -349,7 +349,7 @@ func (c *committer) commit(g *group) {
 		if g.level >= store.Flush {
 			c.in.fence.flushing.Add(1)
 		}
-		err = c.in.submit(g.b, g.level >= store.Write)
+		err = c.in.submit(g.b)
 	}
 	if err != nil {
 		g.applied = false
@@ -413,15 +413,25 @@ func (s *Store) finisher() {
 			close(g.barrier)
 			continue
 		}
+		early := g.level < store.Write && g.applied && g.in.failed() == nil
+		if early {
+			// At store.Interval it need not even have been written; if that fails it
+			// is tried again like the others.
+			s.count.notDurable.Add(int64(len(g.reqs)))
+			s.completeAll(g)
+		}
 		err := g.wait()
 		if err != nil {
+			if early {
+				s.count.notDurable.Add(-int64(len(g.reqs)))
+			}
 			g.in.giveUp(err, false)
 			s.mu.Lock()
 			s.doubt = append(s.doubt, g)
 			s.mu.Unlock()
 			continue
 		}
-		s.confirm(g)
+		s.confirm(g, early)
 	}
 }
 
@@ -433,9 +443,7 @@ func (g *group) wait() (err error) {
 		}
 		return errors.New("not applied")
 	}
-	if g.level >= store.Write {
-		err = g.b.SyncWait()
-	}
+	err = g.b.SyncWait()
 	if g.level >= store.Flush {
 		g.in.fence.flushing.Add(-1)
 	}
@@ -445,20 +453,26 @@ func (g *group) wait() (err error) {
 	return err
 }
 
-func (s *Store) confirm(g *group) {
+// confirm completes a group; counted: it stands among what is not durable.
+func (s *Store) confirm(g *group, counted bool) {
 	s.confirmed.Store(g.number)
 	n := &s.count
 	n.groups.Add(1)
 	n.changes.Add(uint64(g.changes))
 	n.payload.Add(g.payload)
-	if g.level >= store.Flush {
+	switch {
+	case g.level >= store.Flush:
 		n.notDurable.Store(0)
-	} else {
+	case !counted:
 		n.notDurable.Add(int64(len(g.reqs)))
 	}
 	if err := g.b.Close(); err != nil {
 		s.tell(Event{Kind: Background, Err: err})
 	}
+	s.completeAll(g)
+}
+
+func (s *Store) completeAll(g *group) {
 	for i := range g.reqs {
 		s.complete(&g.reqs[i], g.reqs[i].err)
 	}
@@ -482,9 +496,12 @@ func (c *committer) last() {
 
 func (s *Store) failAll(reqs []request, err error) {
 	for i := range reqs {
-		if r := &reqs[i]; r.err != nil {
+		switch r := &reqs[i]; {
+		case r.told && r.err == nil:
+			s.count.lost.Add(1)
+		case r.err != nil:
 			s.complete(r, r.err)
-		} else {
+		default:
 			s.complete(r, err)
 		}
 	}

@@ -23,6 +23,7 @@ type request struct {
 	err   error // what it completes with instead of taking effect
 	bytes int64
 	level store.Level
+	told  bool // has completed
 }
 
 // group is what is written at once: the batches that came while the one before

@@ -38,7 +38,6 @@ type instance struct {
 
 type applyRequest struct {
 	b    *pebble.Batch
-	sync bool
 	done chan error
 }
 
@@ -188,16 +187,13 @@ func (in *instance) applyOne(r applyRequest) (err error) {
 			in.giveUp(err, true)
 		}
 	}()
-	if r.sync {
-		return in.db.ApplyNoSyncWait(r.b, pebble.Sync)
-	}
-	return in.db.Apply(r.b, pebble.NoSync)
+	return in.db.ApplyNoSyncWait(r.b, pebble.Sync)
 }
 
-// submit applies a batch: it can be read after it, and with sync the caller goes
-// on to wait for b.SyncWait. Committer only.
-func (in *instance) submit(b *pebble.Batch, sync bool) error {
-	r := applyRequest{b: b, sync: sync, done: make(chan error, 1)}
+// submit applies a batch: it can be read after it, and is in the log when
+// b.SyncWait has returned. Committer only.
+func (in *instance) submit(b *pebble.Batch) error {
+	r := applyRequest{b: b, done: make(chan error, 1)}
 	select {
 	case in.apply <- r:
 	case <-in.dead:

@@ -13,8 +13,8 @@ const (
 	runLength = 64
 	// purgeCount and purgeBytes are how much may lie dead below the head of one
 	// queue before it is deleted as a range.
-	purgeCount = 512
-	purgeBytes = 256 << 10
+	purgeCount = 128
+	purgeBytes = 64 << 10
 	// maxBelow is how many entries may have come late before the queue is purged
 	// so that the head can move down to them.
 	maxBelow = 64

@@ -249,6 +249,10 @@ func sizeOf(ops []record.Op) int64 {
 }
 
 func (s *Store) complete(r *request, err error) {
+	if r.told {
+		return
+	}
+	r.told = true
 	s.count.uncommitted.Add(-1)
 	s.count.uncommittedBytes.Add(-r.bytes)
 	if err == nil {

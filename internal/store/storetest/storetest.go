@@ -8,6 +8,7 @@
 package storetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -21,10 +22,13 @@ type Open func(t testing.TB) store.Store
 // one that holds the same data. Nil when the engine does not survive its end.
 type Reopen func(t testing.TB, old store.Store) store.Store
 
-// Run runs the suite as subtests of t. With reopen, each test also restarts the
-// engine and looks again.
-func Run(t *testing.T, open Open, reopen Reopen) {
+// Run runs the suite as subtests of t, or only the cases named. With reopen, each
+// test also restarts the engine and looks again.
+func Run(t *testing.T, open Open, reopen Reopen, only ...string) {
 	for _, c := range cases {
+		if len(only) > 0 && !slices.Contains(only, c.name) {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) { c.run(newEnv(t, open, reopen)) })
 	}
 }
