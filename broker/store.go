@@ -43,6 +43,19 @@ func StoreDirectory(c *config.Config) string {
 // SchemaError is returned by New for a store that a newer version wrote.
 type SchemaError = pebblestore.SchemaError
 
+// refusedStore is a store that this version must not touch.
+type refusedStore struct {
+	*SchemaError
+	dir string
+}
+
+func (e *refusedStore) Error() string { return e.dir + ": " + e.SchemaError.Error() }
+func (e *refusedStore) Unwrap() error { return e.SchemaError }
+
+// ExitStatus is what the process ends with, as for a configuration that cannot
+// be used.
+func (e *refusedStore) ExitStatus() int { return 3 }
+
 // disk is the store on disk with what the broker does around it.
 type disk struct {
 	b        *Broker
@@ -251,11 +264,4 @@ func storageRules(o *Options, h *hub.Config) {
 			return level, ok
 		}
 	}
-}
-
-// IsSchemaError reports whether a start failed because a newer version wrote the
-// store.
-func IsSchemaError(err error) bool {
-	var e *SchemaError
-	return errors.As(err, &e)
 }

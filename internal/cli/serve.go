@@ -192,6 +192,12 @@ func (s *service) start() int {
 			return statusInvalid
 		}
 		s.log.Error("Error: %v.", err)
+		if e, ok := errors.AsType[interface {
+			error
+			ExitStatus() int
+		}](err); ok {
+			return e.ExitStatus()
+		}
 		return statusListen
 	}
 	s.broker = b
