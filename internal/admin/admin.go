@@ -129,6 +129,8 @@ func NewCommands(b Broker) *Commands {
 		"disconnect": c.disconnect,
 		"acl test":   c.aclTest,
 		"sessions":   c.sessions,
+
+		"store backup": c.backup,
 	}
 	return c
 }

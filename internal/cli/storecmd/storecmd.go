@@ -67,7 +67,10 @@ func storeFlag(name, what string) flagtable.Flag {
 	return flagtable.Flag{Names: []string{name}, Arg: "DIR", Help: what + ", midge.store in the current directory by default", Offer: flagtable.Files}
 }
 
-func commands() []command {
+func commands() []command { return append(keeping(), moving()...) }
+
+// moving are the commands that carry a store to and from somewhere.
+func moving() []command {
 	return []command{
 		{
 			flagtable.Command{

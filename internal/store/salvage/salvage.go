@@ -223,17 +223,31 @@ func syncParent(fs vfs.FS, dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Inspect looks at the store in dir without changing a file. No broker may use it.
+// Lock takes the lock of a store, as a broker does, or fails if one uses it.
+func Lock(dir string) (io.Closer, error) { return lock(vfs.Default, dir) }
+
+func lock(fs vfs.FS, dir string) (io.Closer, error) {
+	l, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("the store is in use: %w", err)
+	}
+	return l, nil
+}
+
+// Inspect looks at the store in dir without changing a file; fs nil is the
+// operating system's. No broker may use the store.
 func Inspect(fs vfs.FS, dir string) (Report, error) {
+	if fs == nil {
+		fs = vfs.Default
+	}
 	if _, err := fs.Stat(dir); err != nil {
 		return Report{Dir: dir}, err
 	}
-	var lock io.Closer
-	lock, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
+	l, err := lock(fs, dir)
 	if err != nil {
-		return Report{Dir: dir}, fmt.Errorf("the store is in use: %w", err)
+		return Report{Dir: dir}, err
 	}
-	defer lock.Close()
+	defer l.Close()
 	f, err := list(fs, dir)
 	if err != nil {
 		return Report{Dir: dir}, err
