@@ -43,7 +43,7 @@ var listenerOptions = []Option{
 	},
 	{
 		Name: "http_dir", Section: "listener", place: inListener, Values: "directory",
-		Meaning: "Files to serve on an `http_api` listener. The directory must exist.",
+		Meaning: "Files to serve on an `http_api` or `websockets` listener. The directory must exist.",
 		field:   textField{at: func(t target) *string { return &t.l.HTTPDir }, check: existingDir},
 	},
 	{

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/testkit/rawmqtt"
@@ -74,6 +75,9 @@ func TestReloadUnderLoad(t *testing.T) {
 	for i := range subscribers {
 		c := r.open(4, fmt.Sprintf("s%d", i))
 		c.subscribe("#", 1)
+		if err := c.c.SetDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
 		s := &reader{c: c.c}
 		subscribers[i] = s
 		wg.Go(s.run)
@@ -140,6 +144,9 @@ func TestReloadUnderLoad(t *testing.T) {
 func exchange(c *client, topic string, id uint16) error {
 	p := &rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: 2, ID: id, Topic: topic, Payload: []byte("x")}
 	if _, err := c.c.Write(p.Encode(4)); err != nil {
+		return err
+	}
+	if err := c.c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	buf := make([]byte, 4)
