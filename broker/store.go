@@ -120,6 +120,9 @@ func (b *Broker) openDisk() error {
 		Interval: b.cfg.Storage.Interval,
 		Event:    d.event,
 	})
+	if e, ok := errors.AsType[*SchemaError](err); ok {
+		return &refusedStore{e, d.dir}
+	}
 	if err != nil {
 		return err
 	}

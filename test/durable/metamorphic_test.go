@@ -117,7 +117,6 @@ type broker struct {
 	st      *counted
 	e       *sim.Engine
 	people  [people]person
-	now     record.Instant
 }
 
 // person is one client: it remembers what an MQTT client has to.
