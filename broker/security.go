@@ -188,11 +188,19 @@ func (b both) Authorize(c *auth.Client, a auth.Action, topic string) mqtt.Reason
 	return b.file.Authorize(c, a, topic)
 }
 
-// nobody permits nothing.
-type nobody struct{}
+// anyOf permits what one of several listeners permits: for sessions and messages
+// from before a restart, whose listener is not known.
+type anyOf []*auth.Security
 
 // Authorize implements auth.Authorizer.
-func (nobody) Authorize(*auth.Client, auth.Action, string) mqtt.ReasonCode { return mqtt.NotAuthorized }
+func (list anyOf) Authorize(c *auth.Client, a auth.Action, topic string) mqtt.ReasonCode {
+	for _, s := range list {
+		if s.Authorizer == nil || !s.Authorizer.Authorize(c, a, topic).IsError() {
+			return mqtt.Success
+		}
+	}
+	return mqtt.NotAuthorized
+}
 
 // put puts a table in force.
 func (g *guards) put(c *config.Config, table map[string]*auth.Security) {
@@ -206,12 +214,17 @@ func (g *guards) put(c *config.Config, table map[string]*auth.Security) {
 			}
 		}
 	}
-	// Sessions from before a restart do not know their listener. Where all
-	// listeners ask the same that does not matter; otherwise their wills wait for
-	// nobody's permission and are not sent.
-	orphans := &auth.Security{Policy: auth.Policy{Authorizer: nobody{}}}
-	if !c.PerListenerSettings && len(c.Listeners) > 0 {
-		orphans = table[c.Listeners[0].Name()]
+	// Without per_listener_settings they all ask the same.
+	orphans := new(auth.Security)
+	if len(c.Listeners) > 0 {
+		orphans.Authorizer = table[c.Listeners[0].Name()].Authorizer
+	}
+	if c.PerListenerSettings {
+		all := make(anyOf, 0, len(table))
+		for _, l := range c.Listeners {
+			all = append(all, table[l.Name()])
+		}
+		orphans.Authorizer = all
 	}
 	g.b.hub.SecureOrphans(orphans)
 }

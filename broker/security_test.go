@@ -189,6 +189,7 @@ func (g *guarded) topics(p *peer) string {
 				p.send(&packet.Ack{Type: packet.PUBACK, PacketID: m.PacketID})
 			}
 			got = append(got, string(m.Topic))
+		default: // what else comes was asked for
 		}
 	}
 }
@@ -520,4 +521,21 @@ func TestStreamDuringLogins(t *testing.T) {
 	if during < logins {
 		t.Errorf("%d messages while %d clients logged in", during, logins)
 	}
+}
+
+// With per_listener_settings a retained message stays readable when the client
+// that published it is gone, as long as some listener's rules let it write.
+func TestRetainedOfTheAbsent(t *testing.T) {
+	g := protect(t, "user pub\ntopic write t\nuser sub\ntopic read #\n", func(c *config.Config) { c.PerListenerSettings = true }, "pub", "sub")
+	pub := g.as("pub", "pub", mqtt.V5)
+	g.publish(pub, "t", true)
+	pub.send(&packet.Disconnect{})
+	_, _, _ = pub.next()
+	s := g.as("s", "sub", mqtt.V311)
+	s.subscribe(t, "#", mqtt.AtMostOnce)
+	g.expect(s, "t")
+	g.write("acl", "user pub\ntopic write u\nuser sub\ntopic read #\n")
+	g.must(nil)
+	s.subscribe(t, "#", mqtt.AtMostOnce)
+	g.expect(s, "")
 }
