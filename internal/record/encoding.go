@@ -8,7 +8,7 @@ import (
 )
 
 // The forms of stored records and their bytes are described for strangers in
-// docs/formats/store.md; a test holds the two together.
+// docs/formats/store.md.
 
 // Form is the first byte of a stored record and says what it is.
 type Form byte

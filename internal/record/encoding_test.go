@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"errors"
+	"os"
 	"reflect"
 	"testing"
 
@@ -105,6 +106,19 @@ func TestRecords(t *testing.T) {
 					t.Errorf("form %q cut to %d of %d bytes: %v", byte(f), n, len(body), err)
 				}
 			}
+		}
+	}
+}
+
+// TestFormsAreDescribed: the page that describes the bytes knows each form.
+func TestFormsAreDescribed(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/formats/store.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f := range samples() {
+		if !bytes.Contains(doc, []byte("| `"+string(rune(f))+"` |")) {
+			t.Errorf("form %q has no row", byte(f))
 		}
 	}
 }

@@ -227,7 +227,7 @@ func (c *committer) run() {
 	defer close(c.s.ended)
 	timer := time.NewTimer(tickEvery)
 	defer timer.Stop()
-	c.tickDue = time.Now().Add(tickEvery)
+	c.tickDue = time.Now().Add(c.s.o.tick)
 	for {
 		g, closing := c.next()
 		if g != nil {
@@ -301,8 +301,9 @@ func (c *committer) next() (g *group, closing bool) {
 	}
 	if tick {
 		c.tick++
-		c.tickDue = now.Add(tickEvery)
-		if n == 0 && len(tasks) == 0 && !due && !c.tidyDue() && c.tick-c.written < checkpointTicks {
+		c.tickDue = now.Add(s.o.tick)
+		tidy := c.tidyDue()
+		if n == 0 && len(tasks) == 0 && !due && !tidy && c.tick-c.written < checkpointTicks {
 			return nil, closing
 		}
 	}

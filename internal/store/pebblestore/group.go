@@ -373,7 +373,9 @@ func (c *committer) dequeue(g *group, x *session, seq uint64) error {
 		}
 		if x.lowest() > seq {
 			delete(x.gone, seq)
-			x.dead++
+			if x.dead++; len(x.deadSeqs) == x.dead-1 && x.dead <= fewDead {
+				x.deadSeqs = append(x.deadSeqs, seq)
+			}
 			x.deadBytes += int64(e.size)
 			x.deadOwn = x.deadOwn || own
 			x.advance()
@@ -501,9 +503,42 @@ func (c *committer) putEntry(g *group, x *session, q *record.Queued) error {
 	return c.set(g, c.key, record.FormEntry, func(b []byte) []byte { return record.AppendEntry(b, &e, c.s.shift) })
 }
 
-// purge deletes what lies dead below the head, in ranges between the entries
-// that came late.
+// purge deletes what lies dead below the head.
 func (c *committer) purge(g *group, x *session) error {
+	del := c.purgeRanges
+	if len(x.deadSeqs) == x.dead {
+		del = c.purgeFew
+	}
+	if err := del(g, x); err != nil {
+		return err
+	}
+	x.cur.Purged = x.cur.Head
+	x.dead, x.deadBytes, x.deadOwn, x.deadSeqs = 0, 0, false, nil
+	x.cursor, x.written = true, true
+	return nil
+}
+
+func (c *committer) purgeFew(g *group, x *session) error {
+	for _, seq := range x.deadSeqs {
+		_, waits := findEnt(x.run, seq)
+		if _, sent := x.findFlight(seq); waits || sent {
+			continue // queued again under its number
+		}
+		if err := g.b.Delete(appendQueue(c.key[:0], x.key, seq), nil); err != nil {
+			return err
+		}
+		if !x.deadOwn {
+			continue
+		}
+		if err := g.b.Delete(appendFlightKey(c.key[:0], x.key, seq), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// purgeRanges deletes in ranges between the entries that came late.
+func (c *committer) purgeRanges(g *group, x *session) error {
 	from := x.cur.Purged
 	for _, seq := range append(x.below(), x.cur.Head) {
 		if seq > from {
@@ -518,8 +553,5 @@ func (c *committer) purge(g *group, x *session) error {
 		}
 		from = max(from, seq+1)
 	}
-	x.cur.Purged = x.cur.Head
-	x.dead, x.deadBytes, x.deadOwn = 0, 0, false
-	x.cursor, x.written = true, true
 	return nil
 }

@@ -41,6 +41,9 @@ type Options struct {
 	// Event is told what an operator should hear of. Any goroutine; it must not
 	// block and must not call the engine.
 	Event func(Event)
+
+	// tick replaces tickEvery in tests.
+	tick time.Duration
 }
 
 // EventKind says what happened.

@@ -15,6 +15,9 @@ const (
 	// queue before it is deleted as a range.
 	purgeCount = 128
 	purgeBytes = 64 << 10
+	// fewDead is up to how many dead entries are deleted one by one: a range for
+	// each message of a quiet session would slow every reader down.
+	fewDead = 16
 	// maxBelow is how many entries may have come late before the queue is purged
 	// so that the head can move down to them.
 	maxBelow = 64
@@ -63,6 +66,8 @@ type session struct {
 	dead      int
 	deadBytes int64
 	deadOwn   bool // and some of them left a flight record
+	// deadSeqs are their numbers while they are few and all known.
+	deadSeqs []uint64
 
 	// Of the group under construction.
 	touched bool

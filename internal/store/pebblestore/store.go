@@ -169,6 +169,9 @@ func (o Options) withDefaults() Options {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 32 << 20
 	}
+	if o.tick <= 0 {
+		o.tick = tickEvery
+	}
 	if o.MemTableBytes <= 0 {
 		o.MemTableBytes = 16 << 20
 	}

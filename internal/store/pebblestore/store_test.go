@@ -12,9 +12,10 @@ import (
 	"github.com/midgemq/midge/internal/store/storetest"
 )
 
-// small keeps a test's engine from taking the memory of a broker's.
+// small keeps a test's engine from taking the memory of a broker's. It tidies up
+// and forgets sessions all the time.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20, Clock: frozen}
+	return Options{FS: fs, CacheBytes: 1 << 20, MemTableBytes: 1 << 20, Clock: frozen, tick: 3 * time.Millisecond}
 }
 
 // frozen is a clock that stands still, so that instants are the same after a
