@@ -208,8 +208,12 @@ func (c *Conn) connect(first byte, body []byte) {
 	}
 	if d, taken := c.identify(a); taken {
 		a.Vouched = !d.Code.IsError()
-		c.decided(a, d)
-		return
+		if d.Code.IsError() || a.AuthMethod == "" {
+			c.decided(a, d)
+			return
+		}
+		// An exchange that CONNECT begins has to be held besides [MQTT-4.12.0-1].
+		a.HasUserName, a.UserName, a.Conn.UserName = true, d.UserName, d.UserName
 	}
 	if a.AuthMethod != "" {
 		c.beginExchange(a)

@@ -29,6 +29,7 @@ import (
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/testkit"
 	"github.com/midgemq/midge/internal/testkit/pki"
+	"github.com/midgemq/midge/internal/testkit/target"
 	"github.com/midgemq/midge/mqtt"
 )
 
@@ -721,6 +722,51 @@ func TestWebSocketFiles(t *testing.T) {
 			r.never("Error")
 		})
 	}
+}
+
+// TestIdentityAndExchange has a certificate that names the user and a CONNECT that
+// asks for a method nobody has.
+func TestIdentityAndExchange(t *testing.T) {
+	r := start(t, func(r *rig, l *config.Listener) { mutual(r, l); l.UseIdentityAsUsername = true })
+	c := r.dialTLS(must[*pki.Leaf](t)(r.ca.Issue("device")))
+	write(t, c, []byte("\x10\x14\x00\x04MQTT\x05\x02\x00\x3c\x06\x15\x00\x03abc\x00\x01x"))
+	if b := r.packet(c); b[0] != 0x20 || b[3] != 0x8C {
+		t.Errorf("answer %x", b)
+	}
+}
+
+// TestHTTPAPIWithTLS asks the HTTP API by https.
+func TestHTTPAPIWithTLS(t *testing.T) {
+	port := must[int](t)(target.FreePort())
+	r := start(t, func(r *rig, l *config.Listener) {
+		api := *l
+		api.Protocol, api.Port = config.HTTPAPI, port
+		secure(r, &api)
+		r.cfg.Listeners = append(r.cfg.Listeners, &api)
+	})
+	tr := &http.Transport{TLSClientConfig: r.tlsConfig(nil), DisableKeepAlives: true}
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr, Timeout: patience}).Get(fmt.Sprintf("https://localhost:%d/api/v1/version", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 200 || len(b) == 0 {
+		t.Errorf("%d %q %v", resp.StatusCode, b, err)
+	}
+}
+
+// TestLocalOnly needs one of its addresses.
+func TestLocalOnly(t *testing.T) {
+	other := start(t, nil)
+	r := start(t, func(r *rig, l *config.Listener) {
+		taken := *l
+		fmt.Sscanf(other.addr, "127.0.0.1:%d", &taken.Port)
+		r.cfg.LocalOnly = true
+		r.cfg.Listeners = []*config.Listener{&taken, l}
+	})
+	r.connect(r.dial(), "c", 4, 0)
+	r.await(nil, "Warning: listen on ipv4 port")
 }
 
 func TestListenersOnTwoAddresses(t *testing.T) {
