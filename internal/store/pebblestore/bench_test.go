@@ -3,21 +3,12 @@ package pebblestore
 import (
 	"fmt"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/store"
 )
-
-func cpu() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // BenchmarkCommit: each writer is a session whose messages are queued, sent and,
 // one step later, acknowledged, one commit at a time and each on stable storage.

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package pebblestore
+
+import "time"
+
+// cpu is not measured here.
+func cpu() time.Duration { return 0 }
