@@ -138,7 +138,7 @@ func (b *broker) start() {
 		Rules: session.Rules{
 			MaxInflight: 2, MaxSubscriptions: 100, QueueWindow: 3, Unload: !b.st.Immediate(),
 		},
-		RetainAvailable: true, AllowDuplicates: true, MaxOutput: 1 << 20, Level: store.Flush, AssignedID: func() string { return "x" },
+		RetainAvailable: true, AllowDuplicates: true, MaxOutput: 1 << 20, Level: store.Flush, AssignedID: func() string { return "x" }, ConnectTimeout: 30 * record.Second,
 	}
 	l := &hub.Listener{AllowAnonymous: true, MaxQoS: mqtt.ExactlyOnce, MaxTopicAlias: 10}
 	b.e = sim.New(cfg, l, logging.Discard(), b.st, b.shards)
