@@ -10,8 +10,8 @@
 // something does not check, a new store is made of the records that do, by
 // sequence number, and takes the place of the old one.
 //
-// Open is called once, before the broker serves; Inspect at any time on a store
-// that no broker uses. Nothing here logs.
+// Open is called once, before the broker serves; Inspect and Lock by any
+// goroutine, at any time, on a store that no broker uses. Nothing here logs.
 package salvage
 
 import (
