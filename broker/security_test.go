@@ -486,7 +486,7 @@ func TestStartFailsClosed(t *testing.T) {
 // meanwhile, and every login is answered.
 func TestStreamDuringLogins(t *testing.T) {
 	g := protect(t, "", nil, "u")
-	slow, err := password.New(password.SHA512PBKDF2, 20000, []byte("spw"))
+	slow, err := password.New(password.SHA512PBKDF2, 500, []byte("spw"))
 	if err != nil {
 		t.Fatal(err)
 	}
