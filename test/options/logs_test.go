@@ -105,3 +105,20 @@ func TestIncludeDir(t *testing.T) {
 		t.Errorf("after the reload: %v", got)
 	}
 }
+
+func TestSubscriptionsAreDumped(t *testing.T) {
+	r := start(t, head+"sys_interval 0\n")
+	a, b := r.open(4, "a"), r.open(4, "b")
+	for _, f := range []string{"home/+/t", "home", "$share/g/x"} {
+		a.subscribe(f, 1)
+	}
+	b.subscribe("home/+/t", 0)
+	var out strings.Builder
+	if err := r.b.DumpSubscriptions(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	want := "Subscriptions:\n  $share\n    g\n      x (a, 1)\n  home (a, 1)\n    +\n      t (a, 1) (b, 0)\n"
+	if out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
