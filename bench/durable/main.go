@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command durable measures what it costs midge to acknowledge a QoS 1 message
 // only when it is on stable storage: throughput, latency, CPU, bytes written. It
 // runs the real binary, named by MIDGE in the environment, and drives it from the

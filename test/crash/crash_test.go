@@ -442,3 +442,35 @@ func (w *world) everybody() (list []interface{ stop(bool) }) {
 	}
 	return list
 }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) mustDial(id string, level byte) *link {
+	w.t.Helper()
+	l, err := dial(w.addr, id, level, true)
+	if err != nil {
+		w.t.Fatalf("connect %s: %v", id, err)
+	}
+	w.t.Cleanup(l.close)
+	return l
+}
+
+// next reads until a packet of this type comes.
+func (w *world) next(l *link, kind byte) *packet {
+	w.t.Helper()
+	_ = l.c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for {
+		k, err := l.read()
+		if err != nil {
+			w.t.Fatalf("waiting for packet type %d: %v", kind, err)
+		}
+		if k.kind == kind {
+			return k
+		}
+	}
+}

@@ -137,38 +137,6 @@ func publishOrWait(t *testing.T, w *world, p *link, n int, acked, kept *int) byt
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (w *world) mustDial(id string, level byte) *link {
-	w.t.Helper()
-	l, err := dial(w.addr, id, level, true)
-	if err != nil {
-		w.t.Fatalf("connect %s: %v", id, err)
-	}
-	w.t.Cleanup(l.close)
-	return l
-}
-
-// next reads until a packet of this type comes.
-func (w *world) next(l *link, kind byte) *packet {
-	w.t.Helper()
-	_ = l.c.SetReadDeadline(time.Now().Add(20 * time.Second))
-	for {
-		k, err := l.read()
-		if err != nil {
-			w.t.Fatalf("waiting for packet type %d: %v", kind, err)
-		}
-		if k.kind == kind {
-			return k
-		}
-	}
-}
-
 // fill writes a file until there is no room left.
 func fill(t *testing.T, path string) {
 	t.Helper()
