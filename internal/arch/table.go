@@ -27,6 +27,7 @@ var Layers = [][]Rule{
 	{
 		{Path: "internal/arch/...", Testing: true},
 		{Path: "internal/tools/...", Testing: true},
+		{Path: "test/durable", Testing: true, External: []string{"github.com/cockroachdb/pebble/v2/vfs"}},
 		{Path: "test/...", Testing: true, External: []string{"golang.org/x/sys"}},
 		{Path: "bench/...", Testing: true, External: []string{"golang.org/x/sys"}},
 		{Path: "examples/..."},
