@@ -148,7 +148,7 @@ func TestLifeOfABroker(t *testing.T) {
 		for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE} {
 			p.signal(t, s)
 		}
-		p.await(t, "Signal USR1: ")
+		p.await(t, "There is nothing to save: persistence is off.\n")
 		p.await(t, "Subscriptions:\n")
 		p.signal(t, sig)
 		if status := p.status(t); status != 0 {
