@@ -144,7 +144,7 @@ func writeFile(t testing.TB, fs vfs.FS, name string, b []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Write(b)
+	_, err = f.Write(bytes.Clone(b)) // with -race the file system in memory scribbles over it
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestBitFlips(t *testing.T) {
 			if r.Damaged() {
 				mended++
 				if got := readFile(t, x, x.PathJoin(r.Aside, name)); !bytes.Equal(got, damaged) {
-					t.Errorf("%s: not set aside as it was", name)
+					t.Errorf("%s: not set aside as it was: %d bytes, then %d; %s", name, len(damaged), len(got), r.Line())
 				}
 			} else {
 				silent++
