@@ -32,7 +32,8 @@ func loads(lines []string) []string {
 // TestTopics holds the list of the topics that Mosquitto 2.1 publishes.
 func TestTopics(t *testing.T) {
 	want := strings.Fields(`version uptime clients/total clients/maximum clients/connected clients/active clients/disconnected
-		clients/inactive clients/expired messages/stored store/messages/count store/messages/bytes subscriptions/count
+		clients/inactive clients/expired messages/stored store/messages/count store/messages/bytes store/acknowledged_not_durable store/down
+		store/queued/bytes store/lost subscriptions/count
 		shared_subscriptions/count retained_messages/count heap/current heap/maximum messages/received messages/sent
 		bytes/received bytes/sent publish/bytes/received publish/bytes/sent packet/out/count packet/out/bytes
 		connections/socket/count publish/messages/dropped publish/messages/received publish/messages/sent`)
