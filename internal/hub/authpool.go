@@ -29,10 +29,11 @@ type authPool struct {
 // authJob is one authentication; work returns what to do on the loop, late is
 // done there when its time is up before it began, or when a back end panicked.
 type authJob struct {
-	sh       *Shard
-	deadline time.Time
-	work     func(context.Context) func()
-	late     func()
+	sh     *Shard
+	ctx    context.Context // ends with its time
+	cancel context.CancelFunc
+	work   func(context.Context) func()
+	late   func()
 }
 
 func (p *authPool) submit(j authJob) {
@@ -71,12 +72,10 @@ func (j *authJob) run() {
 			j.sh.Hub.Log.Error("Error: authentication back end panicked: %v", r)
 		}
 	}()
-	if !time.Now().Before(j.deadline) {
-		return
+	defer j.cancel()
+	if j.ctx.Err() == nil {
+		then = j.work(j.ctx)
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), j.deadline)
-	defer cancel()
-	then = j.work(ctx)
 }
 
 var tooLong = auth.Decision{Code: mqtt.ServerBusy, Reason: "authentication took too long"}
@@ -101,5 +100,6 @@ func (sh *Shard) Exchange(a *Admission, data []byte, done func(out []byte, more 
 
 // offLoop runs work in the pool and what it returns on the loop.
 func (sh *Shard) offLoop(work func(context.Context) func(), late func()) {
-	sh.Hub.logins.submit(authJob{sh: sh, deadline: time.Now().Add(authDeadline), work: work, late: late})
+	ctx, cancel := context.WithTimeout(context.Background(), authDeadline)
+	sh.Hub.logins.submit(authJob{sh: sh, ctx: ctx, cancel: cancel, work: work, late: late})
 }

@@ -131,21 +131,21 @@ const acceptRetries = 64
 // allocates nothing but what the kernel's form of the address takes.
 func (l *Listener) Accept() (fd int, peer netip.AddrPort, err error) {
 	for range acceptRetries {
-		fd, sa, err := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		fd, sa, e := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		switch {
-		case err == nil:
+		case e == 0:
 			if w := l.noDelay.Load(); w != l.delay {
 				l.changeDelay(fd, w)
 			}
 			return fd, addrPort(sa), nil
-		case err == syscall.EAGAIN:
+		case e == syscall.EAGAIN:
 			return -1, netip.AddrPort{}, ErrNoneWaiting
-		case err == syscall.EMFILE || err == syscall.ENFILE:
+		case e == syscall.EMFILE || e == syscall.ENFILE:
 			return -1, netip.AddrPort{}, l.refuseOne()
-		case err == syscall.ENOBUFS || err == syscall.ENOMEM:
+		case e == syscall.ENOBUFS || e == syscall.ENOMEM:
 			return -1, netip.AddrPort{}, ErrExhausted
-		case fatalAccept(err):
-			return -1, netip.AddrPort{}, os.NewSyscallError("accept4", err)
+		case fatalAccept(e):
+			return -1, netip.AddrPort{}, os.NewSyscallError("accept4", e)
 		}
 	}
 	return -1, netip.AddrPort{}, ErrNoneWaiting
@@ -184,13 +184,13 @@ func (l *Listener) refuseOne() error {
 		}
 	}
 	syscall.Close(l.reserve) //nolint:errcheck // /dev/null
-	fd, _, err := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-	if err == nil {
+	fd, _, e := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+	if e == 0 {
 		syscall.Close(fd) //nolint:errcheck // refused anyway
 	}
 	l.reserve = openReserve()
-	switch err {
-	case nil:
+	switch e {
+	case 0:
 		return ErrRefused
 	case syscall.EAGAIN:
 		return ErrNoneWaiting
