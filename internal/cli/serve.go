@@ -257,22 +257,16 @@ func reachable(c *config.Config) []string {
 		who = "Clients can connect"
 	}
 	var places []string
-	host, port, mqtt := "", 0, false
+	var try *config.Listener // the first that a plain client can use
 	for _, l := range c.Listeners {
-		place := "port " + strconv.Itoa(l.Port)
-		switch {
-		case l.Address != "" && !c.LocalOnly:
-			place = l.Address + " " + place
-		case !c.LocalOnly:
-			place += " of every address of this machine"
+		if l.Protocol == config.HTTPAPI {
+			continue
 		}
-		if l.Protocol == config.WebSockets {
-			place += " (WebSocket)"
-		} else if !mqtt {
-			mqtt, host, port = true, l.Address, l.Port
-		}
-		if len(places) == 0 || places[len(places)-1] != place {
+		if place := placeOf(l, c.LocalOnly); len(places) == 0 || places[len(places)-1] != place {
 			places = append(places, place)
+		}
+		if try == nil && l.Protocol == config.MQTT && !l.TLS.On() {
+			try = l
 		}
 	}
 	if !c.AllowAnonymous && slices.ContainsFunc(c.Listeners, asksForLogin) {
@@ -282,17 +276,42 @@ func reachable(c *config.Config) []string {
 		return []string{"Nobody can connect to " + strings.Join(places, ", ") + ": 'allow_anonymous' is false and there is no other way to log in."}
 	}
 	lines := []string{who + ", without a user name, to " + strings.Join(places, ", ") + "."}
-	if !mqtt {
+	if try == nil {
 		return lines
 	}
 	flags := ""
-	if host != "" && !c.LocalOnly {
-		flags += " -h " + host
+	switch {
+	case try.Path != "":
+		flags = " --unix " + try.Path
+	case try.Address != "" && !c.LocalOnly:
+		flags = " -h " + try.Address
 	}
-	if port != 1883 {
-		flags += " -p " + strconv.Itoa(port)
+	if try.Path == "" && try.Port != 1883 {
+		flags += " -p " + strconv.Itoa(try.Port)
 	}
 	return append(lines, fmt.Sprintf("Try: midge sub%s -t hello -v & midge pub%s -t hello -m world", flags, flags))
+}
+
+// placeOf names one listener for people.
+func placeOf(l *config.Listener, localOnly bool) string {
+	place := "port " + strconv.Itoa(l.Port)
+	switch {
+	case l.Path != "":
+		place = "the socket " + l.Path
+	case l.Address != "" && !localOnly:
+		place = l.Address + " " + place
+	case !localOnly:
+		place += " of every address of this machine"
+	}
+	switch {
+	case l.Protocol == config.WebSockets && l.TLS.On():
+		place += " (WebSocket over TLS)"
+	case l.Protocol == config.WebSockets:
+		place += " (WebSocket)"
+	case l.TLS.On():
+		place += " (TLS)"
+	}
+	return place
 }
 
 // asksForLogin reports whether a listener knows users.
