@@ -15,6 +15,9 @@ import (
 type gate struct {
 	buf   []byte
 	marks []mark
+	// suback is the ticket of the last SUBACK held: retained messages wait behind
+	// it, as clients expect them to.
+	suback uint64
 }
 
 type mark struct {
@@ -253,7 +256,9 @@ func (c *Conn) drained() {
 }
 
 // Room implements hub.Link.
-func (c *Conn) Room() bool { return c.waiting < roomBelow && c.state == stOpen }
+func (c *Conn) Room() bool {
+	return c.waiting < roomBelow && c.state == stOpen && (c.gate == nil || c.gate.suback == 0)
+}
 
 // Send implements hub.Link.
 func (c *Conn) Send(s *session.Send, gated uint64) (held bool) {
@@ -305,8 +310,12 @@ func (g *gate) hold(buf []byte, ticket uint64, t packet.Type) {
 	m := &g.marks[k-1]
 	m.end = len(buf)
 	m.count++
-	if t == packet.PUBACK {
+	switch t {
+	case packet.PUBACK:
 		m.acks++
+	case packet.SUBACK:
+		g.suback = m.ticket
+	default: // only these two are waited for
 	}
 }
 
@@ -315,6 +324,9 @@ func (c *Conn) Release(ticket uint64) {
 	g := c.gate
 	if g == nil || c.state >= stClosing {
 		return
+	}
+	if g.suback <= ticket {
+		g.suback = 0
 	}
 	end, acks, count, k := 0, 0, 0, 0
 	for k < len(g.marks) && g.marks[k].ticket <= ticket {

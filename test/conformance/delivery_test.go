@@ -432,6 +432,36 @@ func TestAcknowledgedWhenSafe(t *testing.T) {
 	}
 }
 
+// TestRetainedBehindSuback: retained messages wait for a SUBACK that waits for its
+// commit, whatever their QoS; live ones of QoS 0 do not.
+func TestRetainedBehindSuback(t *testing.T) {
+	st, r, s, p := durable(t)
+	st.through = true
+	for i := range byte(3) {
+		m := p.publish("kept/"+string('0'+rune(i)), "r", i, uint16(10+i))
+		m.Flags |= 1
+		p.send(m)
+		r.e.Settle()
+	}
+	p.want(rawmqtt.PUBACK, 11)
+	p.want(rawmqtt.PUBREC, 12)
+	st.through = false
+	s.subscribe("kept/#", 2)
+	s.quiet("before the commit")
+	p.send(p.publish("t", "live", 0, 0))
+	if m := s.want(rawmqtt.PUBLISH, 0); string(m.Payload) != "live" {
+		t.Fatalf("payload %s", m.Payload)
+	}
+	st.release(r, nil)
+	s.want(rawmqtt.SUBACK, 65000)
+	for range 3 {
+		if m := s.next(); m.Type != rawmqtt.PUBLISH || string(m.Payload) != "r" {
+			t.Fatalf("%s %s in place of a retained message", rawmqtt.TypeName(m.Type), m.Payload)
+		}
+		st.release(r, nil)
+	}
+}
+
 // TestNotAcknowledgedWhenLost: a commit that fails ends the connection without
 // an acknowledgement, and the repeat is taken as the first.
 // covers: 3:4.8.0-2 E084
