@@ -132,13 +132,17 @@ func (s *service) run() int {
 	defer s.log.Close()
 	s.sayStarting()
 
+	// Whoever asks for a reload through the control socket waits for the start.
+	s.mu.Lock()
 	if status := s.start(); status != exitOK {
+		s.mu.Unlock()
 		return status
 	}
 	s.sayRunning()
 	notify := startNotify(s.log)
 	defer notify.end()
 	s.notify = notify
+	s.mu.Unlock()
 	status := s.handle(signals)
 	notify.stopping()
 	if end := s.stop(); status == exitOK {
