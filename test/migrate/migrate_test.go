@@ -481,6 +481,7 @@ func TestToMosquitto(t *testing.T) {
 	stop()
 	m := startMosquitto(t, dir)
 	verify(t, m.addr, false)
+	m.stop() // nothing writes to the log any more
 	for line := range strings.Lines(m.log.String()) {
 		if (strings.Contains(line, "Warning") || strings.Contains(line, "Error")) && !strings.Contains(line, "run as root") {
 			t.Errorf("mosquitto complains: %s", line)
