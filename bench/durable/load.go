@@ -207,33 +207,54 @@ func (p *publisher) ack(buf *[]byte) (id uint16, now time.Time, err error) {
 	return id, now, nil
 }
 
-// paced sends at a fixed rate; when the window is full a message is late, and its
-// latency counts from when it was due.
-func (p *publisher) paced(every time.Duration, offset time.Duration) {
-	go func() {
-		var buf []byte
-		for {
-			id, _, err := p.ack(&buf)
-			if err != nil {
-				close(p.free)
-				return
+// acks takes acknowledgements until the connection ends.
+func (p *publisher) acks() {
+	var buf []byte
+	for {
+		id, _, err := p.ack(&buf)
+		if err != nil {
+			close(p.free)
+			return
+		}
+		p.free <- id
+	}
+}
+
+// tick is how often pace looks what is due. A goroutine with a timer for each
+// publisher needed more of the processor than the broker, and its own delays
+// counted as the broker's.
+const tick = time.Millisecond
+
+// pace sends rate messages a second, the publishers in turn, from one goroutine. A
+// message counts from when it was due, so that neither the tick nor a full window
+// makes the broker look better than it is.
+func pace(pubs []*publisher, rate int, stop *atomic.Bool) {
+	every := time.Second / time.Duration(rate)
+	next := time.Now()
+	late := make([][]time.Time, len(pubs)) // due, and the window was full
+	out := make([][]byte, len(pubs))
+	for k := 0; !stop.Load(); {
+		time.Sleep(tick)
+		for now := time.Now(); next.Before(now); next = next.Add(every) {
+			late[k] = append(late[k], next)
+			k = (k + 1) % len(pubs)
+		}
+		for i, p := range pubs {
+			out[i] = out[i][:0]
+			for len(late[i]) > 0 && len(p.free) > 0 {
+				id, ok := <-p.free
+				if !ok {
+					return
+				}
+				out[i] = p.append(out[i], id, late[i][0])
+				late[i] = late[i][1:]
 			}
-			p.free <- id
+			if len(out[i]) > 0 {
+				if _, err := p.Write(out[i]); err != nil {
+					return
+				}
+			}
 		}
-	}()
-	next := time.Now().Add(offset)
-	var out []byte
-	for !p.stop.Load() {
-		time.Sleep(time.Until(next))
-		id, ok := <-p.free
-		if !ok {
-			return
-		}
-		out = p.append(out[:0], id, next)
-		if _, err := p.Write(out); err != nil {
-			return
-		}
-		next = next.Add(every)
 	}
 }
 
@@ -277,9 +298,13 @@ func measure(dir string, durable bool, l load) (*result, error) {
 				p.saturate()
 				return
 			}
-			every := time.Second * time.Duration(l.publishers) / time.Duration(l.rate)
-			p.paced(every, every*time.Duration(i)/time.Duration(l.publishers))
+			p.acks()
 		}()
+	}
+	var stop atomic.Bool
+	if l.rate > 0 {
+		wg.Add(1)
+		go func() { defer wg.Done(); pace(pubs, l.rate, &stop) }()
 	}
 	time.Sleep(2 * time.Second) // warm
 	before, from, began := s.usage(), delivered.Load(), time.Now()
@@ -295,6 +320,7 @@ func measure(dir string, durable bool, l load) (*result, error) {
 	r.used.user -= before.user
 	r.used.system -= before.system
 	r.used.written -= before.written
+	stop.Store(true)
 	for _, p := range pubs {
 		p.stop.Store(true)
 	}
