@@ -32,6 +32,9 @@ func (r *report) explainConnect(ctx context.Context, e *reach.StepError) {
 		r.bad("plain-to-tls-port", "connect with TLS: --tls, with --cafile if its authority is your own", "%s speaks TLS, this client does not", e.Address)
 	case !o.WS && o.Unix == "" && r.try(ctx, func(o *reach.Options) { o.WS = true }):
 		r.bad("mqtt-to-websocket-port", "connect with WebSocket (--ws), or use the port of a listener with 'protocol mqtt'", "%s speaks MQTT over WebSocket only", e.Address)
+	case o.TLS && o.CertFile == "" && r.asksForCertificate(ctx):
+		// The alert that says so can be lost when the connection is closed behind it.
+		r.explainClientCertificate(describeError(e.Err))
 	case errors.Is(e.Err, client.ErrNoConnack):
 		r.bad("no-connack", "check whether this is the port of an MQTT broker", "%s accepts connections but does not answer CONNECT within %v", e.Address, o.Timeout)
 	case errors.Is(e.Err, io.EOF), errors.Is(e.Err, io.ErrUnexpectedEOF), errors.Is(e.Err, syscall.ECONNRESET):

@@ -191,6 +191,19 @@ func (r *report) try(ctx context.Context, change func(o *reach.Options)) bool {
 	return answered
 }
 
+// asksForCertificate reports whether the broker wants a certificate of its
+// clients.
+func (r *report) asksForCertificate(ctx context.Context) (asked bool) {
+	o := r.o.conn
+	o.Timeout = min(o.Timeout, 3*time.Second)
+	o.CertificateAsked = func() { asked = true }
+	nc, _, err := o.Stream(ctx)
+	if err == nil {
+		_ = nc.Close()
+	}
+	return asked
+}
+
 func (r *report) explainTLS(ctx context.Context, e *reach.StepError) {
 	o := &r.o.conn
 	err := e.Err

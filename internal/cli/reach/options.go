@@ -31,11 +31,14 @@ type Options struct {
 	Timeout   time.Duration
 
 	CAFile, CertFile, KeyFile string
-	Insecure                  bool
-	ServerName                string
-	ALPN                      string
-	Subprotocol               string
-	Header                    http.Header
+	// CertificateAsked, when not nil, is called when the broker asks for a
+	// certificate and there is none to give.
+	CertificateAsked func()
+	Insecure         bool
+	ServerName       string
+	ALPN             string
+	Subprotocol      string
+	Header           http.Header
 
 	// Topic is what a URL's path names where the transport has no path of its own, as mqtt://host/topic.
 	Topic string

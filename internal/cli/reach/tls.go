@@ -40,6 +40,11 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 			return nil, fmt.Errorf("own certificate: %w", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
+	} else if o.CertificateAsked != nil {
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			o.CertificateAsked()
+			return new(tls.Certificate), nil // none
+		}
 	}
 	// crypto/tls judges names before VerifyConnection and knows no Common Name, so its check is replaced as a whole.
 	c.InsecureSkipVerify = true
