@@ -30,7 +30,9 @@ func (s *service) handle(signals <-chan os.Signal) int {
 		case syscall.SIGUSR2:
 			s.dump()
 		default:
-			signal.Reset(syscall.SIGINT, syscall.SIGTERM)
+			// Who presses Ctrl-C again does not want to wait. A second SIGTERM comes
+			// from a service manager that is sure to wait, or from two of them.
+			signal.Reset(syscall.SIGINT)
 			return exitOK
 		}
 	}
