@@ -3,7 +3,9 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -113,9 +115,13 @@ func TestControlAPI(t *testing.T) {
 		if n := b.hub.Retained.Len(); n != 0 {
 			t.Errorf("%d retained messages", n)
 		}
+		p.send(&packet.Disconnect{})
+		if _, _, err := p.next(); !errors.Is(err, io.EOF) {
+			t.Fatalf("after DISCONNECT: %v", err)
+		}
 		st, err := b.Admin().Status(context.Background())
-		if err != nil || st.Ends == nil {
-			t.Errorf("status %+v: %v", st, err)
+		if err != nil || !maps.Equal(st.Ends, map[string]int64{"client-disconnect": 1}) {
+			t.Errorf("ends %v: %v", st.Ends, err)
 		}
 	}
 }

@@ -70,14 +70,7 @@ func violation(code mqtt.ReasonCode, format string, args ...any) error {
 // DialConn connects to one server, the first of o.Servers, and waits for its CONNACK. Of the options those about the session's
 // queue, handlers and reconnection have no effect.
 func DialConn(ctx context.Context, o Options) (*Conn, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	if len(o.Servers) == 0 {
-		return nil, errors.New("option Servers: none given")
-	}
-	srv, err := dial.ParseServer(o.Servers[0])
+	o, srv, err := o.first()
 	if err != nil {
 		return nil, err
 	}

@@ -12,14 +12,7 @@ import (
 // OpenStream opens the byte stream to the first of o.Servers (socket, proxy, TLS, WebSocket) and says nothing of MQTT on it; NewConn
 // goes on from there. Programs use it that want to do something between the two. ctx and o.ConnectTimeout bound it.
 func OpenStream(ctx context.Context, o Options) (net.Conn, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	if len(o.Servers) == 0 {
-		return nil, errors.New("option Servers: none given")
-	}
-	srv, err := dial.ParseServer(o.Servers[0])
+	o, srv, err := o.first()
 	if err != nil {
 		return nil, err
 	}
@@ -30,4 +23,17 @@ func OpenStream(ctx context.Context, o Options) (net.Conn, error) {
 		return nil, notSent("connect", err)
 	}
 	return nc, nil
+}
+
+// first completes the options and reads the first of their servers.
+func (o Options) first() (Options, dial.Server, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return o, dial.Server{}, err
+	}
+	if len(o.Servers) == 0 {
+		return o, dial.Server{}, errors.New("option Servers: none given")
+	}
+	srv, err := dial.ParseServer(o.Servers[0])
+	return o, srv, err
 }

@@ -122,13 +122,7 @@ func (s *service) addCommands(c *admin.Commands) {
 		if err := admin.NoArguments(args); err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		read, err := s.load()
-		if err != nil {
-			return nil, err
-		}
-		return list(config.Diff(s.cfg, read)), nil
+		return s.diff()
 	})
 	c.Add("reload", func(_ context.Context, args json.RawMessage) (any, error) {
 		if err := admin.NoArguments(args); err != nil {
@@ -137,14 +131,19 @@ func (s *service) addCommands(c *admin.Commands) {
 		if err := s.reload(); err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		read, err := s.load()
-		if err != nil {
-			return nil, err
-		}
-		return list(config.Diff(s.cfg, read)), nil
+		return s.diff()
 	})
+}
+
+// diff is what the files now say beside what is in force.
+func (s *service) diff() (any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	read, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	return list(config.Diff(s.cfg, read)), nil
 }
 
 func list(diff []config.Change) changes {

@@ -122,6 +122,10 @@ func (l *Logger) Disconnected(d *Disconnect) {
 	if d.Why != ReasonNone {
 		why = ": " + string(d.Why)
 	}
+	if !l.json.Load() {
+		l.Notice("Client %s [%s] disconnected%s.", d.ID, d.Addr, why)
+		return
+	}
 	f := []any{"event", "disconnected", "client", d.ID, "address", d.Addr, "cause", d.Cause().String(), "by", d.By(), "phase", d.Phase}
 	for _, o := range [...]struct{ key, value string }{{"user", d.User}, {"last_packet", d.LastPacket}, {"detail", d.Detail}} {
 		if o.value != "" {
@@ -131,8 +135,9 @@ func (l *Logger) Disconnected(d *Disconnect) {
 	l.fields(Notice, f, "Client "+d.ID+" ["+d.Addr+"] disconnected"+why+".")
 }
 
-// fields writes a line with members of its own when the log is JSON; pairs are
-// keys and values in turn.
+// fields writes a line of a JSON log with members of its own; pairs are keys and
+// values in turn. Callers ask json first: on a log of text the members would be
+// made for nothing, for every connection.
 func (l *Logger) fields(t Type, pairs []any, text string) {
 	if l.Enabled(t) {
 		l.write(t, []byte(text), pairs)
@@ -143,7 +148,7 @@ func (l *Logger) fields(t Type, pairs []any, text string) {
 // and every line is written under a lock.
 const maxMember = 1024
 
-// appendJSON appends one line as a JSON object.
+// appendJSONLocked appends one line as a JSON object.
 func (l *Logger) appendJSONLocked(dst []byte, t Type, text []byte, pairs []any) []byte {
 	dst = append(dst, `{"time":"`...)
 	dst = l.opts.Now().UTC().AppendFormat(dst, time.RFC3339Nano)

@@ -67,12 +67,19 @@ func (l *Logger) Connected(addr, id string, version int, clean bool, keepAlive u
 		return
 	}
 	name := ""
-	f := []any{"event", "connected", "client", id, "address", addr, "version", version, "clean", clean, "keep_alive", keepAlive}
 	if user != nil {
 		name = ", u'" + *user + "'"
+	}
+	text := fmt.Sprintf("New client connected from %s as %s (p%d, c%d, k%d%s).", addr, id, version, bit(clean), keepAlive, name)
+	if !l.json.Load() {
+		l.Notice("%s", text)
+		return
+	}
+	f := []any{"event", "connected", "client", id, "address", addr, "version", version, "clean", clean, "keep_alive", keepAlive}
+	if user != nil {
 		f = append(f, "user", *user)
 	}
-	l.fields(Notice, f, fmt.Sprintf("New client connected from %s as %s (p%d, c%d, k%d%s).", addr, id, version, bit(clean), keepAlive, name))
+	l.fields(Notice, f, text)
 }
 
 // DeniedMaxConnections says that a limit on connections closed a new socket.

@@ -58,6 +58,7 @@ type Publisher func(suffix string, line []byte)
 type Logger struct {
 	types           atomic.Uint32 // mirrors opts.Types for Enabled
 	hideConnections atomic.Bool
+	json            atomic.Bool // mirrors opts.JSON
 	publish         atomic.Pointer[Publisher]
 
 	mu      sync.Mutex
@@ -112,6 +113,7 @@ func (l *Logger) Reconfigure(o Options) error {
 	defer l.mu.Unlock()
 	l.opts = o
 	l.hideConnections.Store(o.HideConnections)
+	l.json.Store(o.JSON)
 	err := l.openLocked()
 	l.types.Store(uint32(l.opts.Types))
 	return err

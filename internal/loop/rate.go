@@ -19,15 +19,10 @@ const (
 // rate bounds new connections per second and address: a bucket for each address
 // holds what a second allows, and fills again over a second. Any goroutine.
 type rate struct {
-	mu      sync.Mutex
-	perSec  int // 0: no limit
-	buckets map[netip.Prefix]bucket
-}
-
-// bucket holds tokens in nanoseconds of one second's allowance, so that it fills
-// by the clock alone.
-type bucket struct {
-	full record.Instant // when it will be full again
+	mu     sync.Mutex
+	perSec int // 0: no limit
+	// buckets says when each will be full again, so that they fill by the clock alone.
+	buckets map[netip.Prefix]record.Instant
 }
 
 // set changes the limit; 0 takes it away.
@@ -52,21 +47,18 @@ func (r *rate) allow(addr string, now record.Instant) bool {
 		return true
 	}
 	cost := record.Second / record.Instant(r.perSec)
-	b, known := r.buckets[key]
-	if b.full < now {
-		b.full = now
-	}
-	if b.full+cost > now+record.Second {
+	full, known := r.buckets[key]
+	full = max(full, now) + cost
+	if full > now+record.Second {
 		return false
 	}
-	b.full += cost
 	if !known && len(r.buckets) >= maxAddresses {
 		r.sweep(now)
 	}
 	if r.buckets == nil {
-		r.buckets = make(map[netip.Prefix]bucket)
+		r.buckets = make(map[netip.Prefix]record.Instant)
 	}
-	r.buckets[key] = b
+	r.buckets[key] = full
 	return true
 }
 
@@ -74,8 +66,8 @@ func (r *rate) allow(addr string, now record.Instant) bool {
 // come. When all of them are at work it forgets half: the limiter may let too
 // many pass for a second, but never grows.
 func (r *rate) sweep(now record.Instant) {
-	for k, b := range r.buckets {
-		if b.full <= now {
+	for k, full := range r.buckets {
+		if full <= now {
 			delete(r.buckets, k)
 		}
 	}

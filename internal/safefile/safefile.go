@@ -102,7 +102,7 @@ func Replace(path string, data []byte) error {
 		_ = os.Remove(f.Name())
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
 // Cause is what an error of this package says behind operation and path, for

@@ -63,14 +63,16 @@ func keepOwner(f *os.File, st os.FileInfo) error {
 	return f.Chmod(st.Mode().Perm())
 }
 
-func syncDir(dir string) error {
+// SyncDir puts the names in a directory on stable storage, as after a rename.
+// Systems and file systems that cannot do that do without.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil // the file system cannot
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, os.ErrPermission) {
+		err = nil
 	}
 	return errors.Join(err, d.Close())
 }

@@ -8,11 +8,9 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/json"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"path"
 	"strings"
@@ -165,7 +163,5 @@ func (a *api) file(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// ServeContent never redirects, as FileServer would for index.html.
-	r = r.Clone(context.WithoutCancel(r.Context()))
-	r.URL = &url.URL{Path: "/" + name}
 	http.ServeContent(w, r, name, info.ModTime(), f)
 }

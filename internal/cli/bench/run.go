@@ -164,6 +164,11 @@ func (r *run) start() {
 	for _, s := range r.receivers {
 		go s.read(r.finishing.Load)
 	}
+	r.startPublishers()
+}
+
+// startPublishers lets the publishers go; whoever calls has counted their readers.
+func (r *run) startPublishers() {
 	now := time.Now()
 	r.writers.Add(len(r.publishers))
 	for _, p := range r.publishers {

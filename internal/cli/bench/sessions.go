@@ -192,13 +192,7 @@ func runSoak(r *run) error {
 		turns[i] = &turn{s: s, again: make(chan struct{}, 1)}
 		go turns[i].run()
 	}
-	now := time.Now()
-	r.writers.Add(len(r.publishers))
-	for _, p := range r.publishers {
-		p.first = now
-		go p.read()
-		go p.write()
-	}
+	r.startPublishers()
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() { defer close(done); r.churn(turns, stop) }()

@@ -111,13 +111,8 @@ func parse(args []string) (o *options, command *flagtable.Command, err error) {
 	if err != nil {
 		return o, command, err
 	}
-	if len(rest) > 1 {
-		return o, command, fmt.Errorf("unexpected argument %q: one broker at a time", rest[1])
-	}
-	if len(rest) == 1 {
-		if err := o.conn.SetURL(rest[0]); err != nil {
-			return o, command, fmt.Errorf("broker: %w", err)
-		}
+	if err := o.conn.SetBroker(rest); err != nil {
+		return o, command, err
 	}
 	if o.conn.Topic != "" {
 		o.topics = append(o.topics, o.conn.Topic)

@@ -89,3 +89,12 @@ func lostFault(err error) (text string, status int) {
 	}
 	return "Error: " + systemText(err), exitLost
 }
+
+// timedOut tells of the end of -W; greeted: the broker had accepted the connection.
+func timedOut(e *Env, o *options, greeted bool) int {
+	complain(e, o, "Timed out")
+	if !greeted {
+		return exitNoConnack
+	}
+	return exitTimeout
+}

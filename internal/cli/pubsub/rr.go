@@ -50,7 +50,7 @@ func (r *requester) run() int {
 	case errors.Is(err, errSignal):
 		return exitNoConnack
 	case errors.Is(err, errTimeout):
-		return r.timedOut()
+		return timedOut(r.env, r.o, r.greeted)
 	}
 	text, status := connectFault(err)
 	if refused, ok := errors.AsType[*refusedError](err); ok && r.o.version != mqtt.V5 {
@@ -58,14 +58,6 @@ func (r *requester) run() int {
 	}
 	complain(r.env, r.o, text)
 	return status
-}
-
-func (r *requester) timedOut() int {
-	complain(r.env, r.o, "Timed out")
-	if !r.greeted {
-		return exitNoConnack
-	}
-	return exitTimeout
 }
 
 func (r *requester) serve() int {
@@ -102,7 +94,7 @@ func (r *requester) serve() int {
 		case <-r.timeout:
 			stop()
 			l.disconnect(mqtt.NormalDisconnection)
-			return r.timedOut()
+			return timedOut(r.env, r.o, r.greeted)
 		}
 		stop()
 	}

@@ -195,7 +195,7 @@ func (s *subscriber) run() int {
 		case errors.Is(err, errSignal):
 			return exitNoConnack
 		case errors.Is(err, errTimeout):
-			return s.timedOut()
+			return timedOut(s.env, s.o, s.greeted)
 		default:
 			if text, status := connectFault(err); !s.greeted || errors.As(err, new(*refusedError)) {
 				complain(s.env, s.o, text)
@@ -218,16 +218,8 @@ func (s *subscriber) pause() (status int, done bool) {
 	case <-s.signals:
 		return exitOK, true
 	case <-s.timeout:
-		return s.timedOut(), true
+		return timedOut(s.env, s.o, s.greeted), true
 	}
-}
-
-func (s *subscriber) timedOut() int {
-	complain(s.env, s.o, "Timed out")
-	if !s.greeted {
-		return exitNoConnack
-	}
-	return exitTimeout
 }
 
 // serve runs one connection; done is false when it was lost and another one is to be tried.
@@ -270,7 +262,7 @@ func (s *subscriber) serve() (status int, done bool) {
 		case <-s.timeout:
 			stop()
 			l.disconnect(mqtt.NormalDisconnection)
-			return s.timedOut(), true
+			return timedOut(s.env, s.o, s.greeted), true
 		}
 		stop()
 	}

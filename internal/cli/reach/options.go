@@ -252,3 +252,18 @@ func (o *Options) Client() (client.Options, error) {
 	}
 	return c, nil
 }
+
+// SetBroker takes the words that were no flags: none, or one broker as SetURL
+// reads it.
+func (o *Options) SetBroker(rest []string) error {
+	if len(rest) == 0 {
+		return nil
+	}
+	if len(rest) > 1 {
+		return fmt.Errorf("unexpected argument %q: one broker at a time", rest[1])
+	}
+	if err := o.SetURL(rest[0]); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	return nil
+}

@@ -97,11 +97,11 @@ func (s *Store) commit(ops []record.Op) error {
 // plan checks every change before the first is carried out and tells which
 // locks the batch needs.
 func plan(ops []record.Op) (set uint64, retained bool, err error) {
+	if err := record.Check(ops); err != nil {
+		return 0, false, fmt.Errorf("commit: %w", err)
+	}
 	for i := range ops {
 		op := &ops[i]
-		if bad := fault(op); bad != "" {
-			return 0, false, fmt.Errorf("commit: change %d of %d (kind %d): %s", i+1, len(ops), op.Kind, bad)
-		}
 		switch op.Kind {
 		case record.PutRetained, record.DeleteRetained:
 			retained = true
@@ -112,36 +112,6 @@ func plan(ops []record.Op) (set uint64, retained bool, err error) {
 		}
 	}
 	return set, retained, nil
-}
-
-// fault says why a change cannot be carried out; "" when it can.
-func fault(op *record.Op) string {
-	switch op.Kind {
-	case record.PutSession:
-		if op.Session == nil {
-			return "no session"
-		}
-	case record.PutSubscription:
-		if op.Sub == nil {
-			return "no subscription"
-		}
-	case record.Enqueue, record.PutRetained:
-		if op.Entry.Msg == nil {
-			return "no message"
-		}
-	case record.PutWill:
-		if op.Will == nil || op.Will.Msg == nil {
-			return "no will message"
-		}
-	case record.PutInflight, record.PutInbound, record.DeleteInbound:
-		if op.PacketID == 0 {
-			return "packet identifier 0"
-		}
-	case record.DeleteSession, record.DeleteSubscription, record.Dequeue, record.DeleteWill, record.DeleteRetained:
-	default:
-		return "unknown kind"
-	}
-	return ""
 }
 
 // shardOf spreads keys that are counted up, whatever their stride.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/safefile"
 	"github.com/midgemq/midge/internal/store/mosqdb"
 	"github.com/midgemq/midge/internal/store/pebblestore"
 	"github.com/midgemq/midge/internal/store/sqliteimport"
@@ -127,7 +128,7 @@ func create(ctx context.Context, path, dir string) (Result, error) {
 	if err := os.Rename(tmp, dir); err != nil {
 		return r, err
 	}
-	return r, syncDir(filepath.Dir(dir))
+	return r, safefile.SyncDir(filepath.Dir(dir))
 }
 
 // hopeless picks the errors after which there is nothing to import.
@@ -200,17 +201,4 @@ func keep(path string) (string, error) {
 		return "", err
 	}
 	return name, os.WriteFile(name, b, 0o600)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	// Systems that cannot sync a directory do without.
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, os.ErrInvalid) && !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/midgemq/midge/internal/record"
+	"github.com/midgemq/midge/internal/safefile"
 	"github.com/midgemq/midge/internal/store"
 	"github.com/midgemq/midge/mqtt"
 )
@@ -182,21 +183,7 @@ func (e *exporter) join(path string) error {
 	if err := os.Rename(e.main.f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a rename durable. Systems that cannot sync a directory do
-// without.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, os.ErrInvalid) && !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	return nil
+	return safefile.SyncDir(filepath.Dir(path))
 }
 
 // session writes one session with its queue and subscriptions.

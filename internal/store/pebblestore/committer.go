@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -387,8 +388,8 @@ func (c *committer) fill(g *group) error {
 	}
 	for i := range g.reqs {
 		if r := &g.reqs[i]; r.err == nil {
-			if r.err = check(r.ops); r.err != nil {
-				r.ops = nil
+			if err := record.Check(r.ops); err != nil {
+				r.err, r.ops = fmt.Errorf("commit: %w", err), nil
 			}
 		}
 	}

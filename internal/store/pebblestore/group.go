@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -49,46 +48,6 @@ type group struct {
 type share struct {
 	n   int
 	ref uint64
-}
-
-// fault says why a change cannot be carried out; "" when it can.
-func fault(op *record.Op) string {
-	switch op.Kind {
-	case record.PutSession:
-		if op.Session == nil {
-			return "no session"
-		}
-	case record.PutSubscription:
-		if op.Sub == nil {
-			return "no subscription"
-		}
-	case record.Enqueue, record.PutRetained:
-		if op.Entry.Msg == nil {
-			return "no message"
-		}
-	case record.PutWill:
-		if op.Will == nil || op.Will.Msg == nil {
-			return "no will message"
-		}
-	case record.PutInflight, record.PutInbound, record.DeleteInbound:
-		if op.PacketID == 0 {
-			return "packet identifier 0"
-		}
-	case record.DeleteSession, record.DeleteSubscription, record.Dequeue, record.DeleteWill, record.DeleteRetained:
-	default:
-		return "unknown kind"
-	}
-	return ""
-}
-
-// check looks at all of a batch before any of it is carried out.
-func check(ops []record.Op) error {
-	for i := range ops {
-		if bad := fault(&ops[i]); bad != "" {
-			return fmt.Errorf("commit: change %d of %d (kind %d): %s", i+1, len(ops), ops[i].Kind, bad)
-		}
-	}
-	return nil
 }
 
 // build carries the group's changes out in the committer's view and fills the
