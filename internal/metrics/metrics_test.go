@@ -62,13 +62,14 @@ func TestTopics(t *testing.T) {
 
 func TestFirstUpdate(t *testing.T) {
 	tree := NewSysTree("mosquitto version 1", 10, start)
-	got := text(tree.First(Snapshot{ClientsTotal: 1, Subscriptions: 1, Retained: 7, ClientsConnected: 0}, start))
+	got := text(tree.First(Snapshot{ClientsTotal: 1, Subscriptions: 1, Retained: 7, ClientsConnected: 0, StoreLost: 1, StorageDown: 1}, start))
 	if want := []string{"version = mosquitto version 1", "uptime = 0 seconds"}; !slices.Equal(got[:2], want) {
 		t.Errorf("begins with %q", got[:2])
 	}
 	for _, present := range []string{
 		"retained messages/count = 7", "clients/connected = 0", "clients/active = 0", "messages/received = 0",
 		"load/sockets/1min = 0.00", "load/connections/15min = 0.00",
+		"store/lost = 1", "store/down = 1", "store/queued/bytes = 0",
 	} {
 		if !slices.Contains(got, present) {
 			t.Errorf("%q is missing in %q", present, got)

@@ -19,8 +19,9 @@ import (
 // other systems, `kind` says whether it only grows (counter) or goes both ways
 // (gauge), `sys` are its topics below $SYS/broker/, older name last, `load` is
 // the topic of its averages below $SYS/broker/load/. With rule:"increase" the
-// topic only follows a new maximum. The order of the fields is the order in
-// which topics are published.
+// topic only follows a new maximum; with rule:"ours" Mosquitto does not have it,
+// so that it need not be as odd at the start as SysTree is. The order of the
+// fields is the order in which topics are published.
 type Snapshot struct {
 	ClientsTotal        int64 `metric:"clients" kind:"gauge" sys:"clients/total" help:"Known client ids, connected ones and sessions that wait for their client."`
 	ClientsMaximum      int64 `metric:"clients_maximum" kind:"gauge" sys:"clients/maximum" rule:"increase" help:"Highest number of known client ids at an update of $SYS. Set by SysTree."`
@@ -30,10 +31,10 @@ type Snapshot struct {
 
 	StoredMessages      int64 `metric:"stored_messages" kind:"gauge" sys:"messages/stored store/messages/count" help:"Messages held: retained, queued and in flight, each once."`
 	StoredBytes         int64 `metric:"stored_bytes" kind:"gauge" sys:"store/messages/bytes" help:"Payload bytes of the messages held."`
-	NotDurable          int64 `metric:"acknowledged_not_durable" kind:"gauge" sys:"store/acknowledged_not_durable" help:"Changes that were acknowledged and are not on stable storage yet; always 0 with persistence_sync flush."`
-	StorageDown         int64 `metric:"storage_down" kind:"gauge" sys:"store/down" help:"1 while storage takes nothing and messages that would be stored are refused."`
-	QueuedBytes         int64 `metric:"queued_bytes" kind:"gauge" sys:"store/queued/bytes" help:"Payload bytes that wait in the queues of all clients."`
-	StoreLost           int64 `metric:"store_lost_total" kind:"counter" sys:"store/lost" help:"Stored records that did not check and were left out, since the start."`
+	NotDurable          int64 `metric:"acknowledged_not_durable" kind:"gauge" sys:"store/acknowledged_not_durable" rule:"ours" help:"Changes that were acknowledged and are not on stable storage yet; always 0 with persistence_sync flush."`
+	StorageDown         int64 `metric:"storage_down" kind:"gauge" sys:"store/down" rule:"ours" help:"1 while storage takes nothing and messages that would be stored are refused."`
+	QueuedBytes         int64 `metric:"queued_bytes" kind:"gauge" sys:"store/queued/bytes" rule:"ours" help:"Payload bytes that wait in the queues of all clients."`
+	StoreLost           int64 `metric:"store_lost_total" kind:"counter" sys:"store/lost" rule:"ours" help:"Stored records that did not check and were left out, since the start."`
 	Subscriptions       int64 `metric:"subscriptions" kind:"gauge" sys:"subscriptions/count" help:"Ordinary subscriptions of all sessions."`
 	SharedSubscriptions int64 `metric:"shared_subscriptions" kind:"gauge" sys:"shared_subscriptions/count" help:"Members of shared subscriptions."`
 	Retained            int64 `metric:"retained_messages" kind:"gauge" sys:"retained messages/count" help:"Retained messages, those of $SYS included."`
@@ -66,6 +67,7 @@ type Field struct {
 	topics   []string
 	load     string // empty: no averages
 	increase bool
+	ours     bool
 }
 
 // Value returns the figure in s.
@@ -91,6 +93,7 @@ func readFields() []Field {
 			index:    i,
 			load:     tag.Get("load"),
 			increase: tag.Get("rule") == "increase",
+			ours:     tag.Get("rule") == "ours",
 		}
 		if sys := tag.Get("sys"); sys != "" {
 			f.topics = splitTopics(sys)

@@ -32,7 +32,9 @@ var loadPeriods = []struct {
 // interval, so that several brokers publish together; rates are computed from
 // the monotonic clock. A plain figure is published when it differs from the
 // one before, starting from 1, an oddity of Mosquitto's that clients can see:
-// a figure that is 1 from the beginning stays unpublished until it changes.
+// a figure that is 1 from the beginning stays unpublished until it changes. The
+// figures that only midge has are published at the start whatever they are: one
+// loss must not be the one that nobody is told of.
 type SysTree struct {
 	version  string
 	interval int64 // seconds; 0 publishes nothing
@@ -57,6 +59,9 @@ func NewSysTree(version string, interval int, start time.Time) *SysTree {
 	}
 	for i := range t.published {
 		t.published[i] = 1
+		if fields[i].ours {
+			t.published[i] = -1
+		}
 	}
 	return t
 }

@@ -39,13 +39,17 @@ func (b *base) start(serve func(*link)) {
 	go func() {
 		defer close(idle)
 		for b.wanted.Load() {
+			if b.w.held.Load() {
+				time.Sleep(time.Millisecond)
+				continue
+			}
 			l, err := dial(b.w.addr, b.id, b.level, false)
 			if err != nil {
 				time.Sleep(3 * time.Millisecond)
 				continue
 			}
 			if b.known && !l.present {
-				b.w.fail("session of %s is lost", b.id)
+				b.w.differ(difference{client: b.id, what: session})
 			}
 			b.known = true
 			b.mu.Lock()
@@ -100,6 +104,7 @@ type publisher struct {
 	paused atomic.Bool
 
 	m        sync.Mutex
+	extra    int // messages to send although paused
 	inflight []sent
 	next     int
 	nextID   uint16
@@ -111,7 +116,7 @@ const window = 20
 func (p *publisher) run() { p.start(p.serve) }
 
 func (p *publisher) packet(s sent, dup bool) *rawmqtt.Packet {
-	k := &rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: p.qos << 1, ID: s.id, Topic: p.topic, Payload: []byte(strconv.Itoa(s.n) + p.w.padding(s.n))}
+	k := &rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: p.qos << 1, ID: s.id, Topic: p.topic, Payload: []byte(strconv.Itoa(s.n) + padding(s.n))}
 	if p.retain != nil {
 		t, v := p.retain(s.n)
 		k.Topic, k.Payload = t, []byte(v)
@@ -152,7 +157,8 @@ func (p *publisher) feed(l *link, over chan struct{}) {
 	for {
 		var batch []*rawmqtt.Packet
 		p.m.Lock()
-		for !p.paused.Load() && len(p.inflight) < window && len(batch) < 5 {
+		for (p.extra > 0 || !p.paused.Load()) && len(p.inflight) < window && len(batch) < 5 {
+			p.extra = max(p.extra-1, 0)
 			p.next++
 			p.nextID = p.nextID%60000 + 1
 			s := sent{n: p.next, id: p.nextID}
@@ -215,7 +221,14 @@ func (p *publisher) take(l *link, k *packet) {
 func (p *publisher) waiting() int {
 	p.m.Lock()
 	defer p.m.Unlock()
-	return len(p.inflight)
+	return len(p.inflight) + p.extra
+}
+
+// oneMore sends a message although the publisher is paused.
+func (p *publisher) oneMore() {
+	p.m.Lock()
+	defer p.m.Unlock()
+	p.extra++
 }
 
 func (p *publisher) last() int {
@@ -232,18 +245,35 @@ type subscriber struct {
 	limited bool // messages may be missing: queue limits are on
 
 	m      sync.Mutex
-	got    map[string]int // by topic: last number
-	count  map[string]int // by topic: messages, repeats left out
-	open   map[uint16]bool
+	got    map[string]int   // by topic: last number
+	count  map[string]int   // by topic: messages, repeats left out
+	open   map[uint16]*link // QoS 2 exchanges that PUBREL has not ended, and where PUBLISH came last
 	subbed bool
 	suback chan struct{}
+	acks   atomic.Int64 // of subscriptions
+}
+
+func newSubscriber(w *world, id string, level, qos byte) *subscriber {
+	return &subscriber{
+		base: newBase(w, id, level), qos: qos, got: map[string]int{}, count: map[string]int{},
+		open: map[uint16]*link{}, suback: make(chan struct{}),
+	}
 }
 
 func (s *subscriber) run() { s.start(s.serve) }
 
+func (s *subscriber) subscribe(l *link) {
+	_ = l.send(&rawmqtt.Packet{Type: rawmqtt.SUBSCRIBE, Flags: 2, ID: 1, Filters: []rawmqtt.Filter{{Filter: "p/#", Options: s.qos}}})
+}
+
 func (s *subscriber) serve(l *link) {
-	if !s.subbed {
-		_ = l.send(&rawmqtt.Packet{Type: rawmqtt.SUBSCRIBE, Flags: 2, ID: 1, Filters: []rawmqtt.Filter{{Filter: "p/#", Options: s.qos}}})
+	if !l.present {
+		s.m.Lock()
+		clear(s.open)
+		s.m.Unlock()
+	}
+	if !s.subbed || !l.present {
+		s.subscribe(l)
 	}
 	for {
 		k, err := l.read()
@@ -252,8 +282,11 @@ func (s *subscriber) serve(l *link) {
 		}
 		switch k.kind {
 		case rawmqtt.SUBACK:
-			s.subbed = true
-			close(s.suback)
+			if !s.subbed {
+				s.subbed = true
+				close(s.suback)
+			}
+			s.acks.Add(1)
 		case rawmqtt.PUBLISH:
 			s.take(l, k)
 		case rawmqtt.PUBREL:
@@ -268,7 +301,7 @@ func (s *subscriber) serve(l *link) {
 func (s *subscriber) take(l *link, k *packet) {
 	num, _, _ := strings.Cut(k.payload, " ")
 	n, err := strconv.Atoi(num)
-	if err != nil {
+	if err != nil || k.payload != num+padding(n) {
 		s.w.fail("%s: payload %q on %s", s.id, k.payload, k.topic)
 		return
 	}
@@ -277,11 +310,12 @@ func (s *subscriber) take(l *link, k *packet) {
 	ack := byte(rawmqtt.PUBACK)
 	if k.qos == 2 {
 		ack = rawmqtt.PUBREC
-		if s.open[k.id] {
-			_ = l.ack(ack, k.id) // a repeat of the exchange
+		repeat := s.open[k.id] != nil
+		s.open[k.id] = l
+		if repeat {
+			_ = l.ack(ack, k.id)
 			return
 		}
-		s.open[k.id] = true
 	}
 	last := s.got[k.topic]
 	switch {
@@ -289,10 +323,12 @@ func (s *subscriber) take(l *link, k *packet) {
 		s.got[k.topic] = n
 		s.count[k.topic]++
 	case n > last:
-		s.w.fail("%s: message %d on %s follows %d (QoS %d): lost or out of order", s.id, n, k.topic, last, k.qos)
+		for missing := last + 1; missing < n; missing++ {
+			s.w.differ(difference{client: s.id, what: message, topic: k.topic, n: missing})
+		}
 		s.got[k.topic] = n
 	case k.qos == 2:
-		s.w.fail("%s: QoS 2 message %d on %s came twice (the last is %d)", s.id, n, k.topic, last)
+		s.w.differ(difference{client: s.id, what: twice, topic: k.topic, n: n})
 	default:
 		s.w.repeats.Add(1)
 	}
@@ -306,6 +342,23 @@ func (s *subscriber) behind(topic string, last int) int {
 	return last - s.got[topic]
 }
 
+// orphans forgets the exchanges that the broker knows nothing of any more, and is
+// false while others are still under way.
+func (s *subscriber) orphans() bool {
+	s.mu.Lock()
+	l := s.link
+	s.mu.Unlock()
+	s.m.Lock()
+	defer s.m.Unlock()
+	for _, at := range s.open {
+		if at == l {
+			return false
+		}
+	}
+	clear(s.open)
+	return true
+}
+
 // changer subscribes and unsubscribes, and knows what it was told.
 type changer struct {
 	base
@@ -316,13 +369,16 @@ type changer struct {
 	state   []int8 // by topic: 1 subscribed, 0 not, -1 open
 	seen    map[string]bool
 	endings chan string
-	ready   bool // the sentinel's topic is subscribed
+	ready   atomic.Bool // the sentinel's topic is subscribed
 }
 
 func (c *changer) topic(k int) string { return fmt.Sprintf("c/%s/%d", c.id, k) }
 func (c *changer) run()               { c.start(c.serve) }
 
 func (c *changer) serve(l *link) {
+	if !l.present {
+		c.ready.Store(false)
+	}
 	acks := make(chan *packet, 1)
 	over := make(chan struct{})
 	go c.change(l, acks, over)
@@ -371,11 +427,11 @@ func (c *changer) change(l *link, acks chan *packet, over chan struct{}) {
 		}
 		return ok
 	}
-	if !c.ready {
+	if !c.ready.Load() {
 		if !ask(fmt.Sprintf("c/%s/end", c.id), true) {
 			return
 		}
-		c.ready = true
+		c.ready.Store(true)
 	}
 	for {
 		if !c.wanted.Load() {

@@ -29,7 +29,7 @@ func TestDamage(t *testing.T) {
 	}
 	publish := func(from, to int) {
 		for n := from; n < to; n++ {
-			k := &rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: 2, ID: 1, Topic: fmt.Sprintf("q/%d", n%sessions), Payload: []byte(w.padding(n))}
+			k := &rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: 2, ID: 1, Topic: fmt.Sprintf("q/%d", n%sessions), Payload: []byte(padding(n))}
 			must(t, p.send(k))
 			w.next(p, rawmqtt.PUBACK)
 			if n%10 == 0 {
@@ -70,7 +70,7 @@ func TestDamage(t *testing.T) {
 	for round := range max(rounds(t)/10, 4) {
 		must(t, os.RemoveAll(data))
 		must(t, os.CopyFS(data, os.DirFS(original)))
-		name, at := flip(t, w.rng, filepath.Join(data, "midge.store"))
+		name, at := flip(t, w.rng, filepath.Join(data, "midge.store"), "")
 		got, lost := again()
 		switch {
 		case got == want:
@@ -150,17 +150,24 @@ func (w *world) mustPersist(id string) *link {
 	return l
 }
 
-// flip turns one bit of one file round.
-func flip(t *testing.T, rng *rand.Rand, dir string) (name string, at int) {
+// flip turns one bit of one file round: a file whose name ends or begins with
+// kind, if there is one.
+func flip(t *testing.T, rng *rand.Rand, dir, kind string) (name string, at int) {
 	t.Helper()
 	list, err := os.ReadDir(dir)
 	must(t, err)
-	var files []string
+	var files, wanted []string
 	for _, f := range list {
 		n := f.Name()
 		if i, err := f.Info(); err == nil && i.Size() > 0 && (strings.HasSuffix(n, ".log") || strings.HasSuffix(n, ".sst") || strings.HasPrefix(n, "MANIFEST")) {
 			files = append(files, n)
+			if strings.HasSuffix(n, kind) || strings.HasPrefix(n, kind) {
+				wanted = append(wanted, n)
+			}
 		}
+	}
+	if len(wanted) > 0 {
+		files = wanted
 	}
 	name = files[rng.IntN(len(files))]
 	path := filepath.Join(dir, name)

@@ -4,5 +4,6 @@
 //
 // The clients here speak MQTT by themselves and remember everything, so what they
 // expect does not depend on any other part of this repository. ROUNDS in the
-// environment says how often the broker is killed, SEED repeats a run.
+// environment says how often the broker is killed, FLIP_EVERY in how many rounds a
+// bit of its store is flipped once (10), SEED repeats a run.
 package crash

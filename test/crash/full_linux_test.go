@@ -39,7 +39,8 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 	w.launch()
-	away := &subscriber{base: newBase(w, "away", rawmqtt.V5), qos: 1, got: map[string]int{}, count: map[string]int{}, open: map[uint16]bool{}, suback: make(chan struct{}), limited: true}
+	away := newSubscriber(w, "away", rawmqtt.V5, 1)
+	away.limited = true
 	away.run()
 	<-away.suback
 	away.stop(true)

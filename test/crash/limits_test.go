@@ -23,10 +23,8 @@ func testLimits(t *testing.T, policy string) {
 	w.launch()
 	var subs []*subscriber
 	for i, id := range []string{"one", "two", "three"} {
-		s := &subscriber{
-			base: newBase(w, id, rawmqtt.V5), qos: byte(1 + i%2), got: map[string]int{}, count: map[string]int{},
-			open: map[uint16]bool{}, suback: make(chan struct{}), limited: true,
-		}
+		s := newSubscriber(w, id, rawmqtt.V5, byte(1+i%2))
+		s.limited = true
 		s.run()
 		<-s.suback
 		s.stop(true)

@@ -86,8 +86,10 @@ type inspection struct {
 	// found is the number of the last group as Pebble sees the store, flushed the
 	// highest in a table in use, elsewhere that in other tables.
 	found, flushed, elsewhere uint64
-	// openEnd: the last log does not check at its end, so that how much followed
-	// cannot be known.
+	// unread: a table in use does not tell its newest group.
+	unread bool
+	// openEnd: behind the last record that checks, in whichever log, something does
+	// not, so that how much stood there cannot be known.
 	openEnd bool
 	bytes   int64 // that do not check
 }
@@ -105,10 +107,21 @@ func (x *inspection) highest() uint64 {
 	return h
 }
 
-// missing counts the groups that are nowhere though later ones are.
+// missing counts the groups that are nowhere though later ones are. Behind a
+// table that does not tell how far it goes only what the logs begin with counts.
 func (x *inspection) missing() (n uint64) {
-	h := x.highest()
-	for g := x.flushed + 1; g <= h; g++ {
+	h, from := x.highest(), x.flushed
+	if x.unread {
+		lowest := h
+		for g := range x.groups {
+			lowest = min(lowest, g)
+		}
+		from = max(from, lowest)
+	}
+	if x.all {
+		from = max(from, x.elsewhere) // memtables are flushed in order
+	}
+	for g := from + 1; g <= h; g++ {
 		if !x.groups[g] {
 			n++
 		}
@@ -125,17 +138,21 @@ var (
 // inspect looks at every file without changing one.
 func inspect(f *files) (*inspection, error) {
 	x := &inspection{files: f, groups: make(map[uint64]bool)}
-	for i, l := range f.logs {
+	for _, l := range f.logs {
 		b, err := f.read(l.name)
 		if err != nil {
 			x.find(l.name, "cannot be read: %v", err)
+			x.openEnd = true
 			continue
 		}
 		w := walk(b, l.number)
+		if len(w.records) > 0 {
+			x.openEnd = false // a group that is missing before this one leaves a gap
+		}
 		for _, s := range w.broken {
 			x.bytes += s.to - s.from
 			x.find(l.name, "does not check from byte %d to %d of %d", s.from, s.to, len(b))
-			if i == len(f.logs)-1 && s.to >= int64(len(b)) {
+			if n := len(w.at); n == 0 || w.at[n-1] < s.from {
 				x.openEnd = true
 			}
 		}
@@ -150,13 +167,17 @@ func inspect(f *files) (*inspection, error) {
 	if !f.some {
 		return x, nil
 	}
-	if err := contained(x.whole); err != nil {
+	if err := contained(func() error { return x.learn(f.fs) }); err != nil {
 		var newer *pebblestore.SchemaError
 		if errors.As(err, &newer) {
 			return x, err
 		}
 		x.find("store", "does not open: %v", err)
-		x.live = nil
+		// If that was for a log, the manifest still tells which tables are in use and
+		// which were being made.
+		if contained(func() error { return x.learn(withoutLogs{f.fs}) }) != nil {
+			x.live = nil
+		}
 	}
 	for _, name := range f.tables {
 		n := uint64(0)
@@ -169,6 +190,7 @@ func inspect(f *files) (*inspection, error) {
 		case err != nil:
 			x.find(name, "does not check: %v", err)
 			x.flushed = max(x.flushed, n)
+			x.unread = x.unread || n == 0
 		default:
 			x.flushed = max(x.flushed, n)
 		}
@@ -258,17 +280,21 @@ func (f *files) openTable(name string) (r *sstable.Reader, err error) {
 	return r, nil
 }
 
-// table checks one table and finds the newest group in it.
+// table checks one table and finds the newest group in it, if that can be read
+// also when the rest cannot.
 func (x *inspection) table(name string) (group uint64, err error) {
 	r, err := x.openTable(name)
 	if err != nil {
 		return 0, err
 	}
 	defer r.Close()
+	group, err = newestGroup(r)
 	defer guard(&err)
-	if err := r.ValidateBlockChecksums(); err != nil {
-		return 0, err
-	}
+	return group, errors.Join(err, r.ValidateBlockChecksums())
+}
+
+func newestGroup(r *sstable.Reader) (group uint64, err error) {
+	defer guard(&err)
 	it, err := r.NewIter(block.NoTransforms, commitKey, append(bytes.Clone(commitKey), 0), sstable.AssertNoBlobHandles)
 	if err != nil {
 		return 0, err
@@ -284,10 +310,10 @@ func (x *inspection) table(name string) (group uint64, err error) {
 	return group, it.Error()
 }
 
-// whole opens the store for reading, to learn how Pebble understands it: a
+// learn opens the store for reading, to see how Pebble understands it: a
 // manifest that ends too early hides tables, and a log may end early in silence.
-func (x *inspection) whole() (err error) {
-	db, err := openReadOnly(x.fs, x.dir)
+func (x *inspection) learn(fs vfs.FS) (err error) {
+	db, err := openReadOnly(fs, x.dir)
 	if err != nil {
 		return err
 	}
@@ -343,6 +369,19 @@ func openReadOnly(fs vfs.FS, dir string) (db *pebble.DB, err error) {
 
 // unlocked is for openings below the store's own lock.
 type unlocked struct{ vfs.FS }
+
+// withoutLogs shows a store without its logs.
+type withoutLogs struct{ vfs.FS }
+
+func (w withoutLogs) List(dir string) ([]string, error) {
+	names, err := w.FS.List(dir)
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, _, log := wal.ParseLogFilename(name)
+		return log
+	}), err
+}
+
+func (w withoutLogs) Unwrap() vfs.FS { return w.FS }
 
 type nothing struct{}
 

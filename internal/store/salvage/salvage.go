@@ -36,8 +36,8 @@ type Report struct {
 	Findings []Finding
 	// LostGroups counts groups of changes that are nowhere while later ones are.
 	LostGroups uint64
-	// OpenEnd: the last log does not check at its end; what stood there, and
-	// whether it had been acknowledged, cannot be known.
+	// OpenEnd: the logs do not check behind their last record that does; what stood
+	// there, and whether it had been acknowledged, cannot be known.
 	OpenEnd bool
 	// LostBytes of logs do not check.
 	LostBytes int64

@@ -156,6 +156,8 @@ func parse(b []byte, pos int64, number uint32) chunk {
 			return chunk{verdict: ends}
 		case len(b) == blockSize-int(pos%blockSize):
 			return chunk{verdict: damaged, ours: ours} // no chunk reaches into the next block
+		case lengthFlipped(b, n, number):
+			return chunk{verdict: damaged, ours: true}
 		}
 		return chunk{verdict: ends} // the file ends inside
 	}
@@ -169,6 +171,21 @@ func parse(b []byte, pos int64, number uint32) chunk {
 		return chunk{verdict: damaged, ours: ours}
 	}
 	return chunk{verdict: valid, kind: kind, payload: b[chunkHead : chunkHead+n], size: int64(chunkHead + n)}
+}
+
+// lengthFlipped reports a chunk that seems to reach beyond the end of the file,
+// as one does whose writing was cut short, and is whole but for one bit of its
+// length, which no checksum covers.
+func lengthFlipped(b []byte, n int, number uint32) bool {
+	if binary.LittleEndian.Uint32(b[7:]) != number || b[6] < kindFull || b[6] > kindLast {
+		return false
+	}
+	for bit := range 16 {
+		if end := chunkHead + (n ^ 1<<bit); end <= len(b) && binary.LittleEndian.Uint32(b) == masked(b[6:end]) {
+			return true
+		}
+	}
+	return false
 }
 
 // endMark reports the empty chunk of the next log that ends one in order.

@@ -84,6 +84,8 @@ func TestWalk(t *testing.T) {
 		{"first chunk of two", flip(second + 50), []int{0, 2, 3, 4}, 1},
 		{"second chunk of two", flip(blockSize + 50), []int{0, 2, 3, 4}, 1},
 		{"last record", flip(len(log) - 2), []int{0, 1, 2, 3}, 1},
+		{"length of the last record", flip(len(log) - 5 - 7), []int{0, 1, 2, 3}, 1},
+		{"long length of the last record", flip(len(log) - 5 - 6), []int{0, 1, 2, 3}, 1},
 		{"number of the last record", flip(len(log) - 5 - 4), []int{0, 1, 2, 3}, 1},
 	} {
 		w := walk(c.b, 7)
