@@ -97,43 +97,41 @@ const (
 	stClosed
 )
 
-// Conn is one connection.
+// Conn is one connection. What a delivery reads and writes is in its first 128
+// bytes, see hub.Client.
 type Conn struct {
-	// immutable
-	sock     Socket
-	listener *hub.Listener
-	addr     string
-
-	// owned by the loop
-	env     *Env
-	client  *hub.Client
-	layer   wsproto.Layer
-	in      []byte // an incomplete frame, or input that waits
-	out     []byte // the open end of the output
-	segs    [][]byte
-	waiting int // bytes in segs and out
-	ext     *ext
-	gate    *gate
-	lastIn  record.Instant
-	timerAt record.Instant
-	packets int32
-	maxIn   uint32 // bytes of a packet that the client was told it may send, 0: no limit
-	// countedBytes and countedPackets are this connection's part of the counts of
-	// what waits.
-	countedPackets int32
-	countedBytes   int
-	keep           uint16 // seconds, in force
+	// owned by the loop, but for sock, listener and addr, which are immutable
+	sock           Socket
+	env            *Env
+	client         *hub.Client
+	layer          wsproto.Layer
+	waiting        int // bytes in segs and out
+	packets        int32
 	state          state
-	last           packet.Type // of the last packet received, 0 for none
-	version        mqtt.Version
-	ending         session.Ending
-	end            logging.Reason
 	dirty          bool
 	blocked        bool // the socket took less than it was given
 	paused         bool
-	poked          bool           // paused by its own full output
-	held           bool           // paused because the hub does not take its first packet yet
-	stalled        record.Instant // since when that packet has been offered; 0: none is
+	out            []byte // the open end of the output
+	segs           [][]byte
+	countedBytes   int // with countedPackets: its part of the counts of what waits
+	countedPackets int32
+	maxIn          uint32 // bytes of a packet that the client was told it may send, 0: no limit
+
+	listener *hub.Listener
+	addr     string
+	in       []byte // an incomplete frame, or input that waits
+	ext      *ext
+	gate     *gate
+	lastIn   record.Instant
+	timerAt  record.Instant
+	keep     uint16      // seconds, in force
+	last     packet.Type // of the last packet received, 0 for none
+	version  mqtt.Version
+	ending   session.Ending
+	end      logging.Reason
+	poked    bool           // paused by its own full output
+	held     bool           // paused because the hub does not take its first packet yet
+	stalled  record.Instant // since when that packet has been offered; 0: none is
 	// overlong: the length of the packet at hand was not written in the shortest
 	// form, which 5.0 forbids and CONNECT alone cannot know in time.
 	overlong bool
@@ -264,7 +262,10 @@ func (c *Conn) feed(b []byte) {
 		c.save(b)
 		b = c.in
 	}
-	for len(b) > 0 && c.ready() {
+	for ahead := 0; len(b) > 0 && c.ready(); ahead-- {
+		if ahead == 0 {
+			ahead = c.lookAhead(b)
+		}
 		n := c.frame(b)
 		if n == 0 {
 			break
@@ -282,6 +283,37 @@ func (c *Conn) feed(b []byte) {
 		return
 	}
 	c.save(b)
+}
+
+// aheadFrames is how many messages are looked at together.
+const aheadFrames = 16
+
+// lookAhead has what the next messages need brought near, where the broker is so
+// large that it lies far away, and returns after how many packets it wants to be
+// asked again. What is not in order is left to frame.
+func (c *Conn) lookAhead(b []byte) (packets int) {
+	if c.state != stOpen || c.listener.MountPoint != "" || !c.env.Shard.Large() {
+		return len(b) // not for what is at hand
+	}
+	var topics [aheadFrames][]byte
+	n := 0
+	for ; packets < aheadFrames; packets++ {
+		first, rem, head, err := packet.ParseHeader(b, false)
+		if err != nil || head == 0 || len(b)-head < rem {
+			break
+		}
+		if packet.Type(first>>4) == packet.PUBLISH && rem >= 2 {
+			if size := int(b[head])<<8 | int(b[head+1]); size > 0 && size <= rem-2 {
+				topics[n] = b[head+2 : head+2+size]
+				n++
+			}
+		}
+		b = b[head+rem:]
+	}
+	if n > 1 {
+		c.env.Shard.Ahead(topics[:n])
+	}
+	return max(packets, 1)
 }
 
 // ready reports whether packets may be worked on.

@@ -222,6 +222,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	if c.ownLevel {
 		c.level = *a.Listener.Level
 	}
+	c.v5 = a.Version == mqtt.V5
 	c.link, c.keep, c.maxQoS = l, a.AskedKeepAlive, a.Listener.MaxQoS
 	c.warned, c.clean, c.since = false, a.CleanStart, sh.now
 	c.mount = a.Listener.MountPoint

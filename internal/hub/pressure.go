@@ -83,6 +83,7 @@ func (sh *Shard) keeps(c *Client, p *packet.Publish, topic []byte) bool {
 		return true
 	}
 	res := sh.cache.Lookup(topic)
+	defer sh.cache.Done(res)
 	for i := range res.Plain {
 		if t := &res.Plain[i]; t.QoS > 0 && t.Sub.stored.Load() != 0 {
 			return true
@@ -95,6 +96,7 @@ func (sh *Shard) keeps(c *Client, p *packet.Publish, topic []byte) bool {
 func (sh *Shard) refuses(cfg *Config, topic []byte) bool {
 	total := cfg.MaxTotalQueued > 0 && sh.Hub.queued.Load()+sh.queued >= cfg.MaxTotalQueued
 	res := sh.cache.Lookup(topic)
+	defer sh.cache.Done(res)
 	for i := range res.Plain {
 		t := &res.Plain[i]
 		if t.QoS == 0 {

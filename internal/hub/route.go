@@ -135,14 +135,53 @@ func (sh *Shard) own(m *record.Message) *record.Message {
 	return o
 }
 
+// aheadFrom is how far apart the fields of a connection lie that a delivery
+// reads: two lines of the processor's caches.
+const aheadFrom = 64
+
+// Ahead reads what the delivery of messages on up to 16 topics will read, see
+// router.Cache.Ahead.
+func (sh *Shard) Ahead(topics [][]byte) {
+	to := sh.cache.Ahead(topics, sh.ahead[:0])
+	var sum byte
+	for i, c := range to {
+		if c.shard != sh {
+			to[i] = nil
+		} else if c.fast {
+			sum++
+		}
+	}
+	for _, c := range to {
+		if c == nil || c.link == nil {
+			continue
+		}
+		// What is behind the interface, whatever its type: only the wait for memory
+		// counts. Connections are at least two lines long.
+		p := (*[2]unsafe.Pointer)(unsafe.Pointer(&c.link))[1]
+		sum += *(*byte)(p) + *(*byte)(unsafe.Add(p, aheadFrom))
+	}
+	sh.touched = sum
+	clear(to) // a session that ends must not stay reachable
+	sh.ahead = to[:0]
+}
+
+// Large reports whether Ahead is worth its while.
+func (sh *Shard) Large() bool { return sh.cache.Large() }
+
 // route passes a message to everybody whose subscription matches and returns
 // how many do. The caller has reset the frames, or put the incoming frame there.
 func (sh *Shard) route(m *record.Message) (matched int) {
 	topic := unsafe.Slice(unsafe.StringData(m.Topic), len(m.Topic))
 	res := sh.cache.Lookup(topic)
-	if len(res.Plain) == 0 && len(res.Groups) == 0 {
-		return 0
+	if len(res.Plain) > 0 || len(res.Groups) > 0 {
+		matched = sh.routeTo(res, m)
 	}
+	sh.cache.Done(res)
+	return matched
+}
+
+// routeTo is route for the subscriptions that were found.
+func (sh *Shard) routeTo(res *router.Result[*Client], m *record.Message) (matched int) {
 	keep := m // becomes the owned copy once one is needed
 	cfg := sh.Hub.Cfg()
 	merge := !cfg.AllowDuplicates && len(res.Plain) > 1
@@ -250,7 +289,7 @@ func (sh *Shard) pass(c *Client, m *record.Message, d session.Delivery) {
 // deliver0 is the fast path: QoS 0 to a client of this loop that needs no
 // encoding of its own.
 func (sh *Shard) deliver0(c *Client, m *record.Message, retain bool) {
-	f := sh.frames.get(m, c.S.Version() == mqtt.V5, retain, sh.now)
+	f := sh.frames.get(m, c.v5, retain, sh.now)
 	if why := c.link.Frame(f); why != session.DropNone {
 		c.S.CountDrop(why)
 		sh.countDrop(c, why, 1)
@@ -310,6 +349,7 @@ func (sh *Shard) handOn(from *Client, e *record.Queued) {
 		return
 	}
 	res := sh.cache.Lookup([]byte(e.Msg.Topic))
+	defer sh.cache.Done(res)
 	for _, g := range res.Groups {
 		if g.Key() != e.Group {
 			continue

@@ -57,6 +57,8 @@ type Shard struct {
 	ableFn func(*Client) bool
 	// view is the message being routed while it still belongs to the read buffer.
 	view     record.Message
+	ahead    []*Client // scratch memory of Ahead
+	touched  byte      // keeps the compiler from leaving its reads out
 	outbox   [][]mail
 	outN     int
 	sessions Wheel[*Client]

@@ -1,6 +1,10 @@
 package router
 
-import "unsafe"
+import (
+	"hash/maphash"
+	"math/bits"
+	"unsafe"
+)
 
 // Cache remembers what topics matched. It belongs to one goroutine, usually an event loop: devices repeat their topics, so nearly
 // every message finds its recipients here without touching the tree's lock.
@@ -17,6 +21,9 @@ type Cache[S comparable] struct {
 	rand       uint64
 	swept      int
 	scratch    Result[S]
+	seen       []uint32     // beyond atOnce: a part of the hash of topics that were asked for in vain
+	loose      []*Result[S] // results that are not remembered, to be used again
+	touched    uint32       // keeps the compiler from leaving the reads of Ahead out
 }
 
 // cached is one remembered topic.
@@ -37,6 +44,9 @@ const maxCachedTopic = 1024
 // maxScratch is how many matches of scratch memory are kept for topics that do not need it.
 const maxScratch = 4096
 
+// atOnce is how many topics are remembered at first sight.
+const atOnce = 4096
+
 // evictionTries is how many entries eviction looks at for one that was not used lately.
 const evictionTries = 4
 
@@ -52,8 +62,12 @@ func NewCache[S comparable](tree *Tree[S], entries, bytes int) *Cache[S] {
 	}
 }
 
-// Lookup gives the subscriptions that match topic, as Tree.Match does, in a read-only result. It does not allocate when the topic
-// is remembered and nothing that matches it was changed. topic is not kept.
+// Lookup gives the subscriptions that match topic, as Tree.Match does, in a read-only result; give it back with Done. It does not
+// allocate when the topic is remembered and nothing that matches it was changed, nor for a topic that is not worth remembering.
+// topic is not kept.
+//
+// Once there are 4,096 topics in the cache another is remembered when it is asked for a second time: messages to random ones of a million topics would
+// otherwise pay, each, for an entry that goes before it is used.
 //
 // A change in the tree does not empty the cache. Each entry carries the generation at which it was right, and when asked for after
 // at most recentLen changes it is checked against these filters alone: while thousands of clients subscribe to topics of their own,
@@ -61,6 +75,11 @@ func NewCache[S comparable](tree *Tree[S], entries, bytes int) *Cache[S] {
 func (c *Cache[S]) Lookup(topic []byte) *Result[S] {
 	e := c.entries[string(topic)]
 	if e == nil {
+		if len(c.all) >= min(c.maxEntries, atOnce) && !c.again(topic) {
+			r := c.take()
+			c.tree.Match(unsafe.String(unsafe.SliceData(topic), len(topic)), r)
+			return r
+		}
 		return c.miss(string(topic))
 	}
 	e.used = true
@@ -68,6 +87,40 @@ func (c *Cache[S]) Lookup(topic []byte) *Result[S] {
 		e = c.refresh(e)
 	}
 	return &e.res
+}
+
+// Done gives a result back. One that is remembered stays as it is and may be read on; any other must not be touched afterwards. A
+// result that is never given back costs its memory once, no more.
+func (c *Cache[S]) Done(r *Result[S]) {
+	if !r.loose {
+		return
+	}
+	r.Reset() // else sessions that are gone stay reachable
+	if cap(r.Plain) <= maxScratch {
+		c.loose = append(c.loose, r)
+	}
+}
+
+// take gives an empty result that is not remembered.
+func (c *Cache[S]) take() *Result[S] {
+	if n := len(c.loose) - 1; n >= 0 {
+		r := c.loose[n]
+		c.loose = c.loose[:n]
+		return r
+	}
+	return &Result[S]{loose: true}
+}
+
+// again reports whether the topic has been asked for lately, and notes that it was now.
+func (c *Cache[S]) again(topic []byte) bool {
+	if c.seen == nil {
+		c.seen = make([]uint32, 1<<bits.Len(uint(c.maxEntries)))
+	}
+	hash := maphash.Bytes(c.tree.exact.seed, topic)
+	p := &c.seen[hash>>32&uint64(len(c.seen)-1)]
+	was := *p
+	*p = uint32(hash)
+	return was == uint32(hash)
 }
 
 // refresh gives an entry that is right again: the same, or another in its place, as the old result may be in use.

@@ -216,3 +216,90 @@ func TestSweepForgetsStale(t *testing.T) {
 		}
 	}
 }
+
+// TestCacheRemembersAtSecondSight: once there are enough, what is asked for once costs no entry and no allocation, and what is asked for
+// again is remembered.
+func TestCacheRemembersAtSecondSight(t *testing.T) {
+	const entries = 64
+	tree := New[*int]()
+	topics := make([][]byte, 1<<14)
+	for i := range topics {
+		topics[i] = fmt.Append(nil, "t/", i)
+		tree.Subscribe(string(topics[i]), new(int), Options{})
+	}
+	c := NewCache(tree, entries, 1<<20)
+	for _, topic := range topics[:entries] {
+		c.Lookup(topic)
+	}
+	i, remembered := entries, 0
+	if n := testing.AllocsPerRun(len(topics)-2*entries, func() {
+		r := c.Lookup(topics[i])
+		if len(r.Plain) != 1 {
+			t.Fatalf("%d matches", len(r.Plain))
+		}
+		if c.entries[string(topics[i])] != nil {
+			remembered++
+		}
+		c.Done(r)
+		i++
+	}); n != 0 {
+		t.Errorf("a topic that is seen once allocates %v times", n)
+	}
+	if remembered > 0 {
+		t.Errorf("%d topics remembered at first sight", remembered)
+	}
+	for _, m := range c.loose[0].Plain[:cap(c.loose[0].Plain)] {
+		if m.Sub != nil {
+			t.Error("a session is held after Done")
+		}
+	}
+	c.Done(c.Lookup(topics[0]))
+	c.Done(c.Lookup([]byte("new")))
+	first := c.Lookup([]byte("new"))
+	c.Done(first)
+	if c.Lookup([]byte("new")) != first || c.entries["new"] == nil {
+		t.Error("a topic was not remembered at second sight")
+	}
+	// Results that are in use at once are different ones.
+	a, b := c.Lookup(topics[100]), c.Lookup(topics[101])
+	if a == b || a.Plain[0] == b.Plain[0] {
+		t.Error("two results in use are one")
+	}
+}
+
+// TestAhead: who has a filter alone is found, nothing is changed, and it is asked for only where there are many.
+func TestAhead(t *testing.T) {
+	tree := New[int]()
+	c := NewCache(tree, 10, 1<<20)
+	for i := range largeFrom {
+		if c.Large() {
+			t.Fatalf("large with %d filters", i)
+		}
+		tree.Subscribe(fmt.Sprint("t/", i), i, Options{})
+	}
+	if !c.Large() {
+		t.Fatalf("not large with %d filters", largeFrom)
+	}
+	tree.Subscribe("t/3", -1, Options{}) // not alone any more
+	tree.Subscribe("t/+", -2, Options{})
+	var topics [][]byte
+	for _, i := range []int{1, 2, 3, largeFrom, 4} {
+		topics = append(topics, fmt.Append(nil, "t/", i))
+	}
+	if got := c.Ahead(topics, nil); !slices.Equal(got, []int{1, 2, 4}) {
+		t.Errorf("%v", got)
+	}
+	if got := c.Ahead(slices.Repeat(topics[:1], 2*aheadMax), nil); len(got) != aheadMax {
+		t.Errorf("%d of %d", len(got), aheadMax)
+	}
+	if n, _ := c.Len(); n != 0 {
+		t.Errorf("%d entries", n)
+	}
+	tree.Unsubscribe("t/7", 7)
+	if c.Large() {
+		t.Error("still large")
+	}
+	if got := c.Ahead([][]byte{[]byte("t/7"), nil}, nil); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}

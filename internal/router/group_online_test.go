@@ -92,7 +92,7 @@ func TestNodeMemory(t *testing.T) {
 	for i := range 1000 {
 		tree.Subscribe("a", i, Options{})
 	}
-	subs := func() int { return cap(tree.nodes.at(tree.find("a")).more.subs) }
+	subs := func() int { return cap(tree.place("a").more.subs) }
 	full := subs()
 	for i := range 500 {
 		tree.Unsubscribe("a", i)

@@ -8,7 +8,8 @@ type Result[S comparable] struct {
 	Plain  []Match[S]  // one entry for each matching subscription, in no order; a subscriber with overlapping filters is in it repeatedly
 	Groups []*Group[S] // one of whose members gets the message, each served on its own
 
-	walk *frontier
+	walk  *frontier
+	loose bool // see Cache.Done
 }
 
 // frontier is the scratch memory of a walk: the nodes that agree with the topic so far, and those that agree with one level more.
@@ -33,6 +34,12 @@ func (t *Tree[S]) Match(topic string, r *Result[S]) {
 	w := r.walk
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	if id := t.exact.find(topic); id != 0 {
+		r.add(&t.exact.filters.at(id).spot)
+	}
+	if t.nodes.live == 1 {
+		return // no filter has a wildcard
+	}
 	// A first-level wildcard does not match a topic that begins with '$' [MQTT-4.7.2-1].
 	system := topic != "" && topic[0] == '$'
 	w.now = append(w.now[:0], root)
@@ -45,7 +52,7 @@ func (t *Tree[S]) Match(topic string, r *Result[S]) {
 			n := t.nodes.at(id)
 			if !system {
 				if n.hash != 0 {
-					r.add(t.nodes.at(n.hash))
+					r.add(&t.nodes.at(n.hash).spot)
 				}
 				if n.plus != 0 {
 					w.next = append(w.next, n.plus)
@@ -68,16 +75,16 @@ func (t *Tree[S]) Match(topic string, r *Result[S]) {
 	}
 	for _, id := range w.now {
 		n := t.nodes.at(id)
-		r.add(n)
+		r.add(&n.spot)
 		if n.hash != 0 { // '#' includes its parent level
-			r.add(t.nodes.at(n.hash))
+			r.add(&t.nodes.at(n.hash).spot)
 		}
 	}
 }
 
-func (r *Result[S]) add(n *node[S]) {
-	if n.single {
-		r.Plain = append(r.Plain, n.first)
+func (r *Result[S]) add(n *spot[S]) {
+	if n.single() {
+		r.Plain = append(r.Plain, n.first())
 	}
 	if e := n.more; e != nil {
 		r.Plain = append(r.Plain, e.subs...)

@@ -1,6 +1,10 @@
 package router
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/midgemq/midge/mqtt"
+)
 
 // root is the number of the tree's first node, which stands for no level.
 const root = 1
@@ -12,19 +16,59 @@ const (
 	indexUntil = 16
 )
 
-// node is one level of one or more filters. 48 bytes when S is a pointer; see the package comment for why it has no child list.
+// node is one level of one or more filters with wildcards. 48 bytes when S is a pointer; see the package comment for why it has no
+// child list.
 type node[S comparable] struct {
 	parent uint32
 	level  uint32 // number of the level's name; 0 for the root, "+" and "#"
 	plus   uint32 // child "+"
 	hash   uint32 // child "#"
 	named  uint32 // how many other children there are
-	single bool   // first is the only plain subscription; otherwise all are in more
-	first  Match[S]
-	more   *nodeExt[S]
+	spot[S]
 }
 
-// nodeExt is what only few nodes have: two or more plain subscriptions, or shared groups.
+// spot holds the subscriptions of one filter. 24 bytes when S is a pointer: sub, id, qos and flags are the only plain subscription,
+// if there is just one; otherwise all are in more.
+type spot[S comparable] struct {
+	sub   S
+	id    uint32
+	qos   mqtt.QoS
+	flags uint8
+	more  *nodeExt[S]
+}
+
+const (
+	spotSingle = 1 << iota
+	spotNoLocal
+	spotRetainAsPublished
+)
+
+func (n *spot[S]) single() bool { return n.flags&spotSingle != 0 }
+
+// first gives the only plain subscription.
+func (n *spot[S]) first() Match[S] {
+	return Match[S]{n.sub, Options{QoS: n.qos, NoLocal: n.flags&spotNoLocal != 0, RetainAsPublished: n.flags&spotRetainAsPublished != 0, ID: n.id}}
+}
+
+func (n *spot[S]) setFirst(m Match[S]) {
+	n.sub, n.id, n.qos, n.flags = m.Sub, m.ID, m.QoS, spotSingle
+	if m.NoLocal {
+		n.flags |= spotNoLocal
+	}
+	if m.RetainAsPublished {
+		n.flags |= spotRetainAsPublished
+	}
+}
+
+func (n *spot[S]) clearFirst() {
+	var none S
+	n.sub, n.id, n.qos, n.flags = none, 0, 0, 0
+}
+
+// bare reports whether there is no subscription.
+func (n *spot[S]) bare() bool { return !n.single() && n.more == nil }
+
+// nodeExt is what only few filters have: two or more plain subscriptions, or shared groups.
 type nodeExt[S comparable] struct {
 	subs   []Match[S]
 	at     map[S]uint32 // place in subs; nil for short lists
@@ -34,27 +78,27 @@ type nodeExt[S comparable] struct {
 
 // bare reports whether nothing needs the node.
 func (n *node[S]) bare() bool {
-	return n.plus == 0 && n.hash == 0 && n.named == 0 && !n.single && n.more == nil
+	return n.plus == 0 && n.hash == 0 && n.named == 0 && n.spot.bare()
 }
 
 // set adds or replaces a plain subscription.
-func (n *node[S]) set(m Match[S]) (existed, changed bool) {
+func (n *spot[S]) set(m Match[S]) (existed, changed bool) {
 	switch {
-	case n.single && n.first.Sub == m.Sub:
-		changed = n.first != m
-		n.first = m
+	case n.single() && n.sub == m.Sub:
+		changed = n.first() != m
+		n.setFirst(m)
 		return true, changed
-	case !n.single && (n.more == nil || len(n.more.subs) == 0):
-		n.single, n.first = true, m
+	case !n.single() && (n.more == nil || len(n.more.subs) == 0):
+		n.setFirst(m)
 		return false, true
 	}
 	if n.more == nil {
 		n.more = new(nodeExt[S])
 	}
 	e := n.more
-	if n.single {
-		e.subs = append(make([]Match[S], 0, 2), n.first)
-		n.single, n.first = false, Match[S]{}
+	if n.single() {
+		e.subs = append(make([]Match[S], 0, 2), n.first())
+		n.clearFirst()
 	}
 	if i, ok := e.find(m.Sub); ok {
 		changed = e.subs[i] != m
@@ -72,12 +116,12 @@ func (n *node[S]) set(m Match[S]) (existed, changed bool) {
 }
 
 // unset removes a plain subscription.
-func (n *node[S]) unset(s S) bool {
-	if n.single {
-		if n.first.Sub != s {
+func (n *spot[S]) unset(s S) bool {
+	if n.single() {
+		if n.sub != s {
 			return false
 		}
-		n.single, n.first = false, Match[S]{}
+		n.clearFirst()
 		return true
 	}
 	e := n.more
@@ -98,7 +142,7 @@ func (n *node[S]) unset(s S) bool {
 	}
 	e.shrink()
 	if last == 1 {
-		n.single, n.first = true, e.subs[0]
+		n.setFirst(e.subs[0])
 		e.subs = nil
 	}
 	n.trim()
@@ -138,8 +182,8 @@ func (e *nodeExt[S]) find(s S) (int, bool) {
 	return 0, false
 }
 
-// group gives the node's shared group of that name, or nil.
-func (n *node[S]) group(name string) *Group[S] {
+// group gives the filter's shared group of that name, or nil.
+func (n *spot[S]) group(name string) *Group[S] {
 	e := n.more
 	if e == nil {
 		return nil
@@ -155,7 +199,7 @@ func (n *node[S]) group(name string) *Group[S] {
 	return nil
 }
 
-func (n *node[S]) addGroup(g *Group[S]) {
+func (n *spot[S]) addGroup(g *Group[S]) {
 	if n.more == nil {
 		n.more = new(nodeExt[S])
 	}
@@ -173,7 +217,7 @@ func (n *node[S]) addGroup(g *Group[S]) {
 	}
 }
 
-func (n *node[S]) dropGroup(g *Group[S]) {
+func (n *spot[S]) dropGroup(g *Group[S]) {
 	e := n.more
 	last := len(e.groups) - 1
 	e.groups[g.place] = e.groups[last]
@@ -190,7 +234,7 @@ func (n *node[S]) dropGroup(g *Group[S]) {
 }
 
 // trim drops the extension when nothing is in it any more.
-func (n *node[S]) trim() {
+func (n *spot[S]) trim() {
 	if e := n.more; e != nil && len(e.subs) == 0 && len(e.groups) == 0 {
 		n.more = nil
 	}

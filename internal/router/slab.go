@@ -2,7 +2,7 @@ package router
 
 import "math/bits"
 
-// chunkLen is the number of items allocated together. 256 items of 48 or 24 bytes fill a size class of Go's allocator exactly.
+// chunkLen is the number of items allocated together. 256 items of 48, 40 or 24 bytes fill a size class of Go's allocator exactly.
 const chunkLen = 256
 
 // slab holds items of one type by number. Number 0 is never given out, so it can mean "none". Items do not move while they live;

@@ -26,10 +26,12 @@ type Match[S comparable] struct {
 
 // Tree holds the subscriptions of all sessions. Any goroutine may call any method; each is one short critical section.
 type Tree[S comparable] struct {
-	gen  atomic.Uint64
-	seed uint64 // random, so that nobody can prepare filters that collide
+	gen   atomic.Uint64
+	large atomic.Bool // there are at least largeFrom filters without wildcards
+	seed  uint64      // random, so that nobody can prepare filters that collide
 
 	mu     sync.RWMutex
+	exact  exact[S] // filters without wildcards
 	nodes  slab[node[S]]
 	kids   table // (parent, level) → child
 	names  levels
@@ -56,6 +58,7 @@ type change struct {
 func New[S comparable]() *Tree[S] {
 	t := &Tree[S]{seed: maphash.String(maphash.MakeSeed(), "")}
 	t.names.seed = maphash.MakeSeed()
+	t.exact.seed = t.names.seed
 	if t.nodes.alloc() != root {
 		panic("router: first node is not the root")
 	}
@@ -67,7 +70,7 @@ func New[S comparable]() *Tree[S] {
 func (t *Tree[S]) Subscribe(filter string, s S, o Options) (existed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	existed, changed := t.nodes.at(t.make(filter)).set(Match[S]{s, o})
+	existed, changed := t.place(filter).set(Match[S]{s, o})
 	if !existed {
 		t.plain++
 	}
@@ -82,7 +85,7 @@ func (t *Tree[S]) Subscribe(filter string, s S, o Options) (existed bool) {
 func (t *Tree[S]) SubscribeShared(group, filter string, s S, o Options) (existed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := t.nodes.at(t.make(filter))
+	n := t.place(filter)
 	g := n.group(group)
 	if g == nil {
 		g = newGroup[S](group, filter)
@@ -102,12 +105,12 @@ func (t *Tree[S]) SubscribeShared(group, filter string, s S, o Options) (existed
 func (t *Tree[S]) Unsubscribe(filter string, s S) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	id := t.find(filter)
-	if id == 0 || !t.nodes.at(id).unset(s) {
+	id, n := t.spot(filter)
+	if id == 0 || !n.unset(s) {
 		return false
 	}
 	t.plain--
-	t.prune(id)
+	t.vacate(filter, id)
 	t.noteLocked(filter)
 	return true
 }
@@ -116,11 +119,10 @@ func (t *Tree[S]) Unsubscribe(filter string, s S) bool {
 func (t *Tree[S]) UnsubscribeShared(group, filter string, s S) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	id := t.find(filter)
+	id, n := t.spot(filter)
 	if id == 0 {
 		return false
 	}
-	n := t.nodes.at(id)
 	g := n.group(group)
 	if g == nil {
 		return false
@@ -132,7 +134,7 @@ func (t *Tree[S]) UnsubscribeShared(group, filter string, s S) bool {
 	t.shared--
 	if left == 0 {
 		n.dropGroup(g)
-		t.prune(id)
+		t.vacate(filter, id)
 		t.noteLocked(filter)
 	}
 	return true
@@ -195,6 +197,46 @@ func (t *Tree[S]) kid(parent, level uint32) uint32 {
 		}
 	}
 	return 0
+}
+
+// place gives the place of a filter, made where there was none.
+func (t *Tree[S]) place(filter string) *spot[S] {
+	if wild(filter) {
+		return &t.nodes.at(t.make(filter)).spot
+	}
+	id := t.exact.make(filter)
+	if t.exact.filters.live >= largeFrom && !t.large.Load() {
+		t.large.Store(true)
+	}
+	return &t.exact.filters.at(id).spot
+}
+
+// spot gives the place of a filter and its number, which is 0 where there is none.
+func (t *Tree[S]) spot(filter string) (uint32, *spot[S]) {
+	if !wild(filter) {
+		id := t.exact.find(filter)
+		if id == 0 {
+			return 0, nil
+		}
+		return id, &t.exact.filters.at(id).spot
+	}
+	id := t.find(filter)
+	if id == 0 {
+		return 0, nil
+	}
+	return id, &t.nodes.at(id).spot
+}
+
+// vacate gives a place back when nobody has its filter any more.
+func (t *Tree[S]) vacate(filter string, id uint32) {
+	if wild(filter) {
+		t.prune(id)
+	} else {
+		t.exact.prune(id)
+		if t.exact.filters.live < largeFrom && t.large.Load() {
+			t.large.Store(false)
+		}
+	}
 }
 
 // find gives the node of a filter, or 0.

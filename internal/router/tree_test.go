@@ -265,43 +265,51 @@ func (g *Group[S]) check(t *testing.T) {
 // checkNodes holds the rules of every node's lists.
 func checkNodes[S comparable](t *testing.T, tree *Tree[S]) {
 	t.Helper()
-	for c, chunk := range tree.nodes.chunks {
-		if chunk == nil {
-			continue
-		}
+	for _, chunk := range tree.nodes.chunks {
 		for i := range chunk {
-			e := chunk[i].more
-			if e == nil {
-				continue
-			}
-			if chunk[i].single && len(e.subs) > 0 || len(e.subs) == 1 || len(e.subs)+len(e.groups) == 0 {
-				t.Fatalf("node %d has a list of %d and %d groups", c*chunkLen+i, len(e.subs), len(e.groups))
-			}
-			checkIndex(t, len(e.subs), cap(e.subs), e.at, func(i int) S { return e.subs[i].Sub })
-			n := len(e.groups)
-			if e.byName == nil && n >= indexFrom || e.byName != nil && (n < indexUntil || len(e.byName) != n) {
-				t.Fatalf("%d names for %d groups", len(e.byName), n)
-			}
-			if cap(e.groups) > 5*max(n, indexFrom) {
-				t.Fatalf("room for %d kept for %d groups", cap(e.groups), n)
-			}
-			for j, g := range e.groups {
-				if g.place != j || e.byName != nil && e.byName[g.name()] != g {
-					t.Fatalf("group %s is not where it thinks", g.Key())
-				}
-				g.check(t)
-			}
+			chunk[i].check(t)
 		}
+	}
+	for _, chunk := range tree.exact.filters.chunks {
+		for i := range chunk {
+			chunk[i].check(t)
+		}
+	}
+}
+
+// check holds the rules of one filter's lists.
+func (n *spot[S]) check(t *testing.T) {
+	t.Helper()
+	e := n.more
+	if e == nil {
+		return
+	}
+	if n.single() && len(e.subs) > 0 || len(e.subs) == 1 || len(e.subs)+len(e.groups) == 0 {
+		t.Fatalf("a filter has a list of %d and %d groups", len(e.subs), len(e.groups))
+	}
+	checkIndex(t, len(e.subs), cap(e.subs), e.at, func(i int) S { return e.subs[i].Sub })
+	groups := len(e.groups)
+	if e.byName == nil && groups >= indexFrom || e.byName != nil && (groups < indexUntil || len(e.byName) != groups) {
+		t.Fatalf("%d names for %d groups", len(e.byName), groups)
+	}
+	if cap(e.groups) > 5*max(groups, indexFrom) {
+		t.Fatalf("room for %d kept for %d groups", cap(e.groups), groups)
+	}
+	for j, g := range e.groups {
+		if g.place != j || e.byName != nil && e.byName[g.name()] != g {
+			t.Fatalf("group %s is not where it thinks", g.Key())
+		}
+		g.check(t)
 	}
 }
 
 // checkEmpty wants nothing left of a tree but its root.
 func checkEmpty[S comparable](t *testing.T, tree *Tree[S]) {
 	t.Helper()
-	if tree.nodes.live != 1 || tree.names.names.live != 0 || !tree.nodes.at(root).bare() {
-		t.Errorf("%d nodes and %d names left", tree.nodes.live, tree.names.names.live)
+	if tree.nodes.live != 1 || tree.names.names.live != 0 || tree.exact.filters.live != 0 || !tree.nodes.at(root).bare() {
+		t.Errorf("%d nodes, %d names and %d filters left", tree.nodes.live, tree.names.names.live, tree.exact.filters.live)
 	}
-	for _, table := range []*table{&tree.kids, &tree.names.index} {
+	for _, table := range []*table{&tree.kids, &tree.names.index, &tree.exact.index} {
 		for i := range table.parts {
 			if p := &table.parts[i]; p.n != 0 || len(p.slots) > 8 {
 				t.Fatalf("hash table part has %d entries in %d slots", p.n, len(p.slots))
@@ -458,6 +466,12 @@ func TestTreeAgainstReference(t *testing.T) {
 // A node with very many subscribers, and one with very many groups, must stay cheap and correct while members come and go.
 func TestWideNode(t *testing.T) {
 	const n = 20000
+	for _, filter := range []string{"a/b", "a/+"} {
+		t.Run(filter, func(t *testing.T) { wideNode(t, filter, n) })
+	}
+}
+
+func wideNode(t *testing.T, filter string, n int) {
 	tree := New[int]()
 	r := rand.New(rand.NewPCG(1, 2))
 	order := r.Perm(n)
@@ -465,8 +479,8 @@ func TestWideNode(t *testing.T) {
 		if k%(n/8) == 0 {
 			checkNodes(t, tree)
 		}
-		tree.Subscribe("a/b", i, Options{ID: uint32(i + 1)})
-		tree.SubscribeShared(fmt.Sprint("g", i), "a/b", i, Options{})
+		tree.Subscribe(filter, i, Options{ID: uint32(i + 1)})
+		tree.SubscribeShared(fmt.Sprint("g", i), filter, i, Options{})
 	}
 	left := map[int]bool{}
 	for i := range n {
@@ -483,7 +497,7 @@ func TestWideNode(t *testing.T) {
 				t.Fatalf("round %d: wrong match %+v", round, m)
 			}
 			if round < 7 && i%2 == 0 || round == 7 {
-				if !tree.Unsubscribe("a/b", m.Sub) || !tree.UnsubscribeShared(fmt.Sprint("g", m.Sub), "a/b", m.Sub) {
+				if !tree.Unsubscribe(filter, m.Sub) || !tree.UnsubscribeShared(fmt.Sprint("g", m.Sub), filter, m.Sub) {
 					t.Fatalf("%d could not be removed", m.Sub)
 				}
 				delete(left, m.Sub)
@@ -573,13 +587,13 @@ func TestNamesAreCountedAndCopied(t *testing.T) {
 	tree := New[int]()
 	buf := []byte("floor/room")
 	for i := range 100 {
-		tree.Subscribe(string(buf)+fmt.Sprint(i)+"/floor", 1, Options{})
+		tree.Subscribe(string(buf)+fmt.Sprint(i)+"/floor/+", 1, Options{})
 	}
 	if n := tree.names.names.live; n != 101 {
 		t.Errorf("%d names, want 101", n)
 	}
 	for i := range 100 {
-		tree.Unsubscribe(string(buf)+fmt.Sprint(i)+"/floor", 1)
+		tree.Unsubscribe(string(buf)+fmt.Sprint(i)+"/floor/+", 1)
 		if n := tree.names.names.live; i < 99 && n != 100-i {
 			t.Fatalf("%d names left after %d removals", n, i+1)
 		}

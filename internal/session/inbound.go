@@ -140,8 +140,8 @@ func (s *Session) Pingreq(fx *Effects) { fx.send(Send{Type: packet.PINGRESP}) }
 // Subscribe enters or replaces one subscription and reports whether the session
 // had it [MQTT-3.8.4-3]; ok false: the session is at its limit.
 func (s *Session) Subscribe(sub record.Subscription, fx *Effects) (existed, ok bool) {
-	_, existed = s.subs[sub.Filter]
-	if !existed && len(s.subs) >= s.rules.MaxSubscriptions {
+	existed = s.subs.find(sub.Filter) >= 0
+	if !existed && s.subs.len() >= s.rules.MaxSubscriptions {
 		return false, false
 	}
 	p := &sub
@@ -154,27 +154,33 @@ func (s *Session) Subscribe(sub record.Subscription, fx *Effects) (existed, ok b
 
 func (s *Session) setSub(p *record.Subscription) {
 	if s.subs == nil {
-		s.subs = make(map[string]*record.Subscription, 1)
+		s.subs = new(subscriptions)
 	}
-	s.subs[p.Filter] = p
+	s.subs.put(p)
 }
 
 // Unsubscribe removes the subscription with exactly this filter
 // [MQTT-3.10.4-1]. What is in flight is completed [MQTT-3.10.4-3].
 func (s *Session) Unsubscribe(filter string, fx *Effects) (existed bool) {
-	if _, existed = s.subs[filter]; !existed {
+	if !s.subs.remove(filter) {
 		return false
 	}
-	delete(s.subs, filter)
+	if s.subs.len() == 0 {
+		s.subs = nil
+	}
 	if s.persistent {
 		fx.Ops = append(fx.Ops, record.Op{Kind: record.DeleteSubscription, Key: s.rec.Key, Filter: filter})
 	}
 	return true
 }
 
-// Subscriptions calls f for each subscription.
+// Subscriptions calls f for each subscription, in no order; f must not change
+// them.
 func (s *Session) Subscriptions(f func(*record.Subscription) bool) {
-	for _, p := range s.subs {
+	if s.subs == nil {
+		return
+	}
+	for _, p := range s.subs.list {
 		if !f(p) {
 			return
 		}
@@ -182,7 +188,7 @@ func (s *Session) Subscriptions(f func(*record.Subscription) bool) {
 }
 
 // SubscriptionCount returns the number of subscriptions.
-func (s *Session) SubscriptionCount() int { return len(s.subs) }
+func (s *Session) SubscriptionCount() int { return s.subs.len() }
 
 // Suback answers a SUBSCRIBE; one code per filter, in their order
 // [MQTT-3.9.3-1].

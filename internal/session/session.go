@@ -56,7 +56,7 @@ type Session struct {
 	// owned by the loop
 	rules *Rules
 	rec   record.Session
-	subs  map[string]*record.Subscription
+	subs  *subscriptions
 	out   *outbound
 	in    *flow.Receiver
 	will  *record.Will
