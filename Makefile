@@ -9,6 +9,7 @@ SOAKTIME ?= 10m
 ROUNDS   ?= 200
 BENCH    ?= .
 BENCHTIME ?= 1s
+BENCHFLAGS ?=
 # Names midge also answers to; mosquitto itself goes to sbin, as Debian has it.
 LINKS    ?= mosquitto_pub mosquitto_sub mosquitto_rr mosquitto_passwd mosquitto_signal mosquitto_db_dump
 
@@ -28,7 +29,7 @@ export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := build
 .PHONY: help run build man install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
-	cross bench bench-client bench-durable bench-tls crash fuzz soak soak-durable powerloss mutate conformance cover dependencies clean FORCE
+	cross bench bench-check bench-peers bench-go bench-client bench-durable bench-tls crash fuzz soak soak-durable powerloss mutate conformance cover dependencies clean FORCE
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -89,7 +90,19 @@ cover: ## coverage.out and coverage.html
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -n 1
 
-bench: ## go test -bench with allocations; BENCH and BENCHTIME choose
+bin/bench/load: FORCE
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./bench/load
+
+bench: bin/midge bin/bench/load ## midge beside mosquitto in all scenarios, about 30 minutes; writes bench/results.tsv (bench/README.md)
+	$(GO) run ./bench/compare $(BENCHFLAGS)
+
+bench-check: bin/midge bin/bench/load ## measures again and names what got slower than bench/results.tsv says
+	$(GO) run ./bench/compare -check $(BENCHFLAGS)
+
+bench-peers: ## bin/bench/peers: mochi and nats-server, for BENCHFLAGS='-peer …'
+	cd bench/peers && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/bench/peers .
+
+bench-go: ## go test -bench with allocations; BENCH and BENCHTIME choose
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem ./...
 
 bench-client: ## the client library beside paho.mqtt.golang and paho.golang
