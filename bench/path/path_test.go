@@ -77,7 +77,7 @@ func (r *rig) batch(p *pipe, b []byte) {
 
 func (r *rig) connect(v mqtt.Version, id string) *pipe {
 	p := &pipe{r: r}
-	p.Init(r.env, p, r.l, "127.0.0.1:1", nil)
+	p.Init(r.env, p, r.l, conn.Origin{Text: "127.0.0.1:1"}, nil)
 	k := packet.Connect{Version: v, CleanStart: true, ClientID: []byte(id)}
 	r.batch(p, k.Append(nil, 0))
 	return p

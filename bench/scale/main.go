@@ -14,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/metrics"
@@ -161,7 +162,8 @@ func run(n, subs int, kind string, publishes int) error {
 func (w *world) attach(k, subs int) *socket {
 	s := &socket{w: w}
 	w.settings.Count(1)
-	s.Init(w.env, s, w.settings, fmt.Sprintf("10.%d.%d.%d:1883", k>>16&255, k>>8&255, k&255), nil)
+	from := conn.Origin{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)}), 1883)}
+	s.Init(w.env, s, w.settings, from, nil)
 	c := packet.Connect{Version: mqtt.V311, ClientID: fmt.Appendf(nil, "device-%07d", k), CleanStart: subs < 0}
 	s.Input(c.Append(nil, c.Version))
 	if subs > 0 {

@@ -110,6 +110,12 @@ type Policy struct {
 	Methods       []Method
 }
 
+// Asks reports whether there is a back end that may be asked about a client at
+// all.
+func (p *Policy) Asks() bool {
+	return p.Authenticator != nil || p.Authorizer != nil || len(p.Methods) > 0
+}
+
 // Immediate decides without an Authenticator; ok false: one must be asked.
 func (p *Policy) Immediate(r *Request) (d Decision, ok bool) {
 	if !r.HasUserName && !r.HasPassword && r.AllowAnonymous {

@@ -100,7 +100,7 @@ const (
 // Conn is one connection. What a delivery reads and writes is in its first 128
 // bytes, see hub.Client.
 type Conn struct {
-	// owned by the loop, but for sock, listener and addr, which are immutable
+	// owned by the loop, but for sock and listener, which are immutable
 	sock           Socket
 	env            *Env
 	client         *hub.Client
@@ -118,13 +118,15 @@ type Conn struct {
 	maxIn          uint32 // bytes of a packet that the client was told it may send, 0: no limit
 
 	listener *hub.Listener
-	addr     string
+	origin   origin
 	in       []byte // an incomplete frame, or input that waits
 	ext      *ext
 	gate     *gate
 	lastIn   record.Instant
 	timerAt  record.Instant
 	keep     uint16      // seconds, in force
+	place    uint32      // where it waits to be admitted
+	waits    bool        // it does
 	last     packet.Type // of the last packet received, 0 for none
 	version  mqtt.Version
 	ending   session.Ending
@@ -149,34 +151,38 @@ type ext struct {
 	reauth    bool // a re-authentication is under way
 	asked     bool // the last AUTH was ours, so an answer is due
 	peer      *wsproto.Peer
+	address   string // where the address is none of IP
 }
 
 // New makes a connection that has just been accepted, which has the settings
 // now in force for its listener to its end; layer is nil for plain TCP.
-func New(env *Env, sock Socket, l *hub.Listener, addr string, layer wsproto.Layer) *Conn {
+func New(env *Env, sock Socket, l *hub.Listener, o Origin, layer wsproto.Layer) *Conn {
 	c := &Conn{}
-	c.Init(env, sock, l, addr, layer)
+	c.Init(env, sock, l, o, layer)
 	return c
 }
 
 // Init is New for a Conn that is part of a larger struct.
-func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, addr string, layer wsproto.Layer) {
+func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, o Origin, layer wsproto.Layer) {
 	l = l.Now()
-	*c = Conn{env: env, sock: sock, listener: l, addr: addr, layer: layer, lastIn: env.Shard.Now()}
+	*c = Conn{env: env, sock: sock, listener: l, layer: layer, lastIn: env.Shard.Now()}
+	c.from(o)
 	env.Shard.Count.Sockets++
 	if layer != nil {
 		c.start()
 	}
 	cfg := env.Shard.Hub.Cfg()
 	c.maxIn = cfg.MaxPacket
-	c.arm(c.lastIn + cfg.ConnectTimeout)
+	due := c.lastIn + cfg.ConnectTimeout
+	if c.place, c.waits = env.Shard.Expect(c, due); c.waits {
+		c.timerAt = due
+	} else {
+		c.arm(due)
+	}
 }
 
-// Address is the peer's address and port.
-func (c *Conn) Address() string { return c.addr }
-
 // Describe implements hub.Link.
-func (c *Conn) Describe() (address string, waiting int) { return c.addr, c.waiting }
+func (c *Conn) Describe() (address string, waiting int) { return c.Address(), c.waiting }
 
 // Client is the client the connection carries, nil before CONNACK.
 func (c *Conn) Client() *hub.Client { return c.client }
@@ -195,11 +201,22 @@ func (c *Conn) arm(at record.Instant) {
 	}
 }
 
+// settle ends the wait for admission, after which the connection has as much time
+// as it is given otherwise.
+func (c *Conn) settle() {
+	if c.waits {
+		c.waits = false
+		c.timerAt = 0
+		c.env.Shard.Settled(c.place)
+	}
+}
+
 // Timer implements hub.Timed.
 func (c *Conn) Timer(now record.Instant) {
 	if c.state == stClosed || c.timerAt > now {
 		return
 	}
+	c.settle()
 	c.timerAt = 0
 	switch c.state {
 	case stOpen:
@@ -380,9 +397,9 @@ const tlsHandshake = 0x16
 func (c *Conn) notConnect(first byte) {
 	log := c.env.Shard.Hub.Log
 	if first == tlsHandshake {
-		log.LooksLikeTLS(c.addr)
+		log.LooksLikeTLS(c.Address())
 	} else {
-		log.ProtocolErrorf(c.addr, "First packet not CONNECT (%02X)", first)
+		log.ProtocolErrorf(c.Address(), "First packet not CONNECT (%02X)", first)
 	}
 	// No packet before CONNACK [MQTT-3.1.0-1] [MQTT-3.14.0-1].
 	c.fail(hub.End{Reason: logging.ReasonProtocolError})
@@ -421,7 +438,7 @@ func (c *Conn) name() string {
 	if c.client != nil {
 		return c.client.ID
 	}
-	return c.addr
+	return c.Address()
 }
 
 // Kick implements hub.Link.
@@ -475,7 +492,7 @@ func (c *Conn) detach(detail string) {
 // logEnd counts the end of the connection and writes the log line.
 func (c *Conn) logEnd(detail string) {
 	sh := c.env.Shard
-	d := logging.Disconnect{ID: c.name(), Addr: c.addr, Why: c.end, Phase: c.phase(), Detail: detail}
+	d := logging.Disconnect{ID: c.name(), Addr: c.Address(), Why: c.end, Phase: c.phase(), Detail: detail}
 	sh.Count.Ends[d.Cause()]++
 	if !sh.Hub.Log.ConnectionsEnabled() {
 		return
@@ -506,6 +523,7 @@ func (c *Conn) shut() {
 		return
 	}
 	c.state = stClosed
+	c.settle()
 	c.in, c.segs, c.gate = nil, nil, nil
 	c.drop()
 	if c.out != nil {

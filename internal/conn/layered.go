@@ -64,11 +64,11 @@ func (c *Conn) afterPreface(p wsproto.Preface, rest []byte) {
 		return
 	}
 	if addr != "" {
-		c.addr = addr
+		c.from(Origin{Text: addr})
 	}
 	if peer := wsproto.PeerOf(c.layer); peer != nil {
 		c.extra().peer = peer
-		c.env.Shard.Hub.Log.NegotiatedBefore(c.addr, peer.TLSVersion, peer.Cipher)
+		c.env.Shard.Hub.Log.NegotiatedBefore(c.Address(), peer.TLSVersion, peer.Cipher)
 	}
 	c.layer = next
 	if next != nil {
@@ -101,11 +101,11 @@ func (c *Conn) layerEnd(err error) {
 	case errors.As(err, &hs) && hs.Quiet:
 		e.Reason = logging.ReasonClosedByClient
 	case errors.As(err, &hs) && hs.TLS:
-		log.LooksLikeTLS(c.addr)
+		log.LooksLikeTLS(c.Address())
 	case errors.As(err, &hs) && hs.Status == 403:
 		e.Reason = logging.ReasonOrigin
 	case errors.As(err, &hs):
-		log.ProtocolErrorf(c.addr, "%s", hs.Reason)
+		log.ProtocolErrorf(c.Address(), "%s", hs.Reason)
 	case errors.As(err, &ce) && ce.Remote:
 		e.Reason = logging.ReasonClosedByClient
 	}

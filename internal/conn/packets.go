@@ -55,7 +55,7 @@ func (c *Conn) packet(first byte, body, raw []byte) {
 	case packet.AUTH:
 		end, err = c.authPacket(first, body)
 	case packet.CONNECT:
-		sh.Hub.Log.SecondConnect(c.addr)
+		sh.Hub.Log.SecondConnect(c.Address())
 		end = &hub.End{Code: mqtt.ProtocolError, Reason: logging.ReasonProtocolError, Text: "second CONNECT"} // [MQTT-3.1.0-2]
 	default:
 		end = &hub.End{Code: mqtt.ProtocolError, Reason: logging.ReasonProtocolError, Text: t.String() + " from a client"}
@@ -198,7 +198,7 @@ func (c *Conn) connect(first byte, body []byte) {
 		c.refuse(&hub.End{Code: mqtt.MalformedPacket, Reason: logging.ReasonMalformed, Text: "Remaining Length is not in its shortest form"}, mqtt.V5)
 		return
 	}
-	a, end := sh.Negotiate(c.listener, &p, c.addr)
+	a, end := sh.Negotiate(c.listener, &p, c)
 	if end != nil {
 		c.refuse(end, p.ReplyVersion())
 		return
@@ -222,6 +222,9 @@ func (c *Conn) connect(first byte, body []byte) {
 	d, ok := a.Under.Immediate(&a.Request)
 	if ok {
 		c.decided(a, d)
+		if c.state == stOpen { // not on its way to another loop
+			sh.Recycle(a)
+		}
 		return
 	}
 	c.state = stAuth
@@ -295,14 +298,17 @@ func (c *Conn) Accept(cl *hub.Client, a *hub.Admission) {
 	if c.ext != nil && a.AuthMethod == "" {
 		c.ext.admission = nil
 	}
+	c.settle()
 	if c.keep > 0 {
 		c.arm(c.env.Shard.Now() + record15(c.keep))
 	}
-	var user *string
-	if a.HasUserName {
-		user = &a.UserName
+	if log := c.env.Shard.Hub.Log; log.ConnectionsEnabled() {
+		var user *string
+		if a.HasUserName {
+			user = &a.UserName
+		}
+		log.Connected(c.Address(), a.ID, int(a.Version), a.CleanStart, a.AskedKeepAlive, user)
 	}
-	c.env.Shard.Hub.Log.Connected(c.addr, a.ID, int(a.Version), a.CleanStart, a.AskedKeepAlive, user)
 	if c.layer != nil {
 		c.negotiated(a.ID)
 	}
@@ -324,6 +330,7 @@ func (c *Conn) Move(to *hub.Shard, a *hub.Admission) {
 	if c.dirty {
 		c.Flush()
 	}
+	c.settle()
 	c.sock.Move(to, func(e *Env) {
 		c.env = e
 		c.timerAt = 0

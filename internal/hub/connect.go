@@ -46,18 +46,23 @@ type Admission struct {
 // Negotiate checks a CONNECT against limits and configuration. A refusal has a
 // Code of 0x80 or above; Code Success with Reason set means to close without an
 // answer, because the client could not read one.
-func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Admission, *End) {
+func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, from interface{ Address() string }) (*Admission, *End) {
 	cfg := sh.Hub.Cfg()
 	v5 := p.Version == mqtt.V5
 	switch {
 	case p.Version == mqtt.V31 && l.Refuse31, p.Version == mqtt.V311 && l.Refuse311, v5 && l.Refuse5, p.Bridge:
 		return nil, refuse(mqtt.UnsupportedProtocolVersion, logging.ReasonProtocolError, "protocol version not accepted")
 	}
-	a := &Admission{Listener: l, CleanStart: p.CleanStart, AskedKeepAlive: p.KeepAlive, KeepAlive: p.KeepAlive, Problem: true, Bridge: p.Bridge}
+	a := sh.newAdmission()
+	a.Listener, a.CleanStart, a.Problem, a.Bridge = l, p.CleanStart, true, p.Bridge
+	a.KeepAlive, a.AskedKeepAlive = p.KeepAlive, p.KeepAlive
 	a.MaxPacket = cfg.MaxPacket
 	a.ID = string(p.ClientID)
 	a.Under = sh.Hub.Security(l)
-	a.Version, a.Address, a.AllowAnonymous = p.Version, address, a.Under.AllowAnonymous
+	a.Version, a.AllowAnonymous = p.Version, a.Under.AllowAnonymous
+	if a.Under.Asks() {
+		a.Address = from.Address()
+	}
 	a.Conn.Version = p.Version
 	if p.HasUserName {
 		a.HasUserName, a.UserName = true, string(p.UserName)
@@ -94,6 +99,26 @@ func (sh *Shard) Negotiate(l *Listener, p *packet.Connect, address string) (*Adm
 		return nil, refuse(mqtt.ServerUnavailable, logging.ReasonServerUnavailable, "sessions cannot be stored at present")
 	}
 	return a, nil
+}
+
+func (sh *Shard) newAdmission() *Admission {
+	if a := sh.admission; a != nil {
+		sh.admission = nil
+		return a
+	}
+	return new(Admission)
+}
+
+// Recycle takes back an Admission that has been used up, for the next CONNECT: a
+// storm of them would otherwise leave as much garbage as sessions. Only one that
+// no back end was asked about may be given back, because a back end may keep the
+// Request.
+func (sh *Shard) Recycle(a *Admission) {
+	if a.Under.Asks() || a.Exchange != nil {
+		return
+	}
+	*a = Admission{}
+	sh.admission = a
 }
 
 func refuse(code mqtt.ReasonCode, why logging.Reason, text string) *End {

@@ -135,6 +135,9 @@ func (sh *Shard) admitRights(c *Client, l Link, a *Admission) {
 	var r *rights
 	if s.Authorizer != nil || s.Authenticator != nil || a.Vouched {
 		r = &rights{who: a.Client, listener: c.listener, proof: a.Proof, vouched: a.Vouched}
+		if r.who.Address == "" { // there was nobody to ask when it came
+			r.who.Address, _ = l.Describe()
+		}
 	}
 	c.rights.Store(r)
 	if a.Under != nil && a.Under != s {

@@ -63,13 +63,17 @@ type Shard struct {
 	outN     int
 	sessions Wheel[*Client]
 	links    Wheel[Timed]
-	retained Wheel[expiring]
-	dropping map[*Client][session.NumDrops]uint64
-	dropLog  record.Instant
-	debug    bool
-	swept    record.Instant
-	unkept   bool // a commit of the message being routed failed
-	queued   int64
+	// waitingFor are connections that have not been admitted yet.
+	waitingFor waitingList
+	// admission is one to be used again, see Recycle.
+	admission *Admission
+	retained  Wheel[expiring]
+	dropping  map[*Client][session.NumDrops]uint64
+	dropLog   record.Instant
+	debug     bool
+	swept     record.Instant
+	unkept    bool // a commit of the message being routed failed
+	queued    int64
 
 	// guarded by mu
 	mu sync.Mutex
@@ -180,6 +184,7 @@ func (sh *Shard) Turn() {
 	sh.mu.Lock()
 	sh.spare = in[:0]
 	sh.mu.Unlock()
+	sh.waitingFor.advance(sh.now, func(l Timed) { l.Timer(sh.now) })
 	sh.links.Advance(sh.now, func(l Timed) { l.Timer(sh.now) })
 	sh.sessions.Advance(sh.now, sh.sessionDue)
 	sh.retained.Advance(sh.now, sh.retainedDue)
@@ -195,7 +200,7 @@ func (sh *Shard) Turn() {
 
 // NextTimer is when Turn should run at the latest; ok false: no timer waits.
 func (sh *Shard) NextTimer() (at record.Instant, ok bool) {
-	for _, next := range [...]func() (record.Instant, bool){sh.links.Next, sh.sessions.Next, sh.retained.Next} {
+	for _, next := range [...]func() (record.Instant, bool){sh.waitingFor.due, sh.links.Next, sh.sessions.Next, sh.retained.Next} {
 		if t, have := next(); have && (!ok || t < at) {
 			at, ok = t, true
 		}

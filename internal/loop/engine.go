@@ -8,10 +8,12 @@
 package loop
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/midgemq/midge/internal/conn"
 	"github.com/midgemq/midge/internal/hub"
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/transport"
@@ -132,10 +134,11 @@ func (e *Engine) pick() *Loop {
 	return best
 }
 
-// admit applies the limits on connections; false: close the socket.
-func (e *Engine) admit(b *Bound, addr string) bool {
-	if b.PeerIsClient() && !e.rate.allow(addr, e.clock.Now()) {
-		e.hub.Log.DeniedRate(addr)
+// admit applies the limits on connections and tells the log of one that may go
+// on; false: close the socket.
+func (e *Engine) admit(b *Bound, from conn.Origin) bool {
+	if b.PeerIsClient() && !e.rate.allow(from.Addr(), e.clock.Now()) {
+		e.hub.Log.DeniedRate(from.String())
 		return false
 	}
 	n := e.open.Add(1)
@@ -144,8 +147,19 @@ func (e *Engine) admit(b *Bound, addr string) bool {
 	if (all > 0 && n > all) || (own > 0 && k > own) {
 		e.open.Add(-1)
 		b.Settings.Count(-1)
-		e.hub.Log.DeniedMaxConnections(addr)
+		e.hub.Log.DeniedMaxConnections(from.String())
 		return false
 	}
+	if b.Announced() && e.hub.Log.ConnectionsEnabled() {
+		e.hub.Log.NewConnection(from.String(), b.Settings.Port)
+	}
 	return true
+}
+
+// origin is where a connection comes from that the listener has accepted.
+func (b *Bound) origin(peer netip.AddrPort) conn.Origin {
+	if peer.IsValid() {
+		return conn.Origin{AddrPort: peer}
+	}
+	return conn.Origin{Text: b.Peer(peer)}
 }

@@ -342,30 +342,29 @@ func (l *Loop) pauseListener(b *Bound) {
 }
 
 func (l *Loop) accepted(b *Bound, fd int, peer netip.AddrPort) {
-	addr := b.Peer(peer)
-	if !l.engine.admit(b, addr) {
+	from := b.origin(peer)
+	if !l.engine.admit(b, from) {
 		closeFD(fd)
 		return
-	}
-	if b.Announced() {
-		l.engine.hub.Log.NewConnection(addr, b.Settings.Port)
 	}
 	to := l.engine.pick()
 	to.count.Add(1)
 	s := &sock{fd: int32(fd), events: readable}
-	start := func() {
-		s.loop = to
-		s.Init(to.env, s, b.Settings, addr, b.NewLayer(addr))
-		if err := to.add(s); err != nil {
-			s.EOF(err)
-		}
-	}
 	if to == l {
-		start()
+		l.begin(s, b, peer)
 		return
 	}
-	if !to.shard.Post(start) {
+	if !to.shard.Post(func() { to.begin(s, b, peer) }) {
 		closeFD(fd)
+	}
+}
+
+// begin makes an accepted socket one of the loop's.
+func (l *Loop) begin(s *sock, b *Bound, peer netip.AddrPort) {
+	s.loop = l
+	s.Init(l.env, s, b.Settings, b.origin(peer), b.NewLayer(peer))
+	if err := l.add(s); err != nil {
+		s.EOF(err)
 	}
 }
 

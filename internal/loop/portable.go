@@ -265,23 +265,20 @@ func (l *Loop) event(e *event) {
 }
 
 func (l *Loop) accepted(e *event) {
-	addr := e.bind.Peer(e.peer)
-	if !l.engine.admit(e.bind, addr) {
+	from := e.bind.origin(e.peer)
+	if !l.engine.admit(e.bind, from) {
 		_ = e.c.Close()
 		return
-	}
-	if e.bind.Announced() {
-		l.engine.hub.Log.NewConnection(addr, e.bind.Settings.Port)
 	}
 	to := l.engine.pick()
 	to.count.Add(1)
 	s := &sock{c: e.c, taken: make(chan struct{}, 1)}
 	s.work = sync.NewCond(&s.mu)
 	s.loop.Store(to)
-	b := e.bind
+	b, peer := e.bind, e.peer
 	start := func() {
 		to.socks[s] = struct{}{}
-		s.Init(to.env, s, b.Settings, addr, b.NewLayer(addr))
+		s.Init(to.env, s, b.Settings, from, b.NewLayer(peer))
 		to.engine.wg.Add(2)
 		go s.reader()
 		go s.writer()

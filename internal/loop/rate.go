@@ -2,7 +2,6 @@ package loop
 
 import (
 	"net/netip"
-	"strings"
 	"sync"
 
 	"github.com/midgemq/midge/internal/record"
@@ -34,9 +33,9 @@ func (r *rate) set(perSec int) {
 	}
 }
 
-// allow takes one connection from addr, A:P as the log writes it, and reports
-// whether it may go on. Peers without an IP address are not limited.
-func (r *rate) allow(addr string, now record.Instant) bool {
+// allow takes one connection from addr and reports whether it may go on. Peers
+// without an IP address are not limited.
+func (r *rate) allow(addr netip.Addr, now record.Instant) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.perSec == 0 {
@@ -81,13 +80,8 @@ func (r *rate) sweep(now record.Instant) {
 	}
 }
 
-func peerOf(addr string) (netip.Prefix, bool) {
-	i := strings.LastIndexByte(addr, ':')
-	if i < 0 {
-		return netip.Prefix{}, false
-	}
-	a, err := netip.ParseAddr(addr[:i])
-	if err != nil {
+func peerOf(a netip.Addr) (netip.Prefix, bool) {
+	if !a.IsValid() {
 		return netip.Prefix{}, false
 	}
 	bits := v6Prefix

@@ -2,6 +2,8 @@ package loop
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/midgemq/midge/internal/record"
@@ -12,41 +14,41 @@ func TestRate(t *testing.T) {
 	var r rate
 	now := record.Second
 	for range 1000 {
-		if !r.allow("1.2.3.4:5", now) {
+		if !r.allow(at("1.2.3.4:5"), now) {
 			t.Fatal("limited without a limit")
 		}
 	}
 	r.set(4)
 	for i := range 6 {
-		if got := r.allow(fmt.Sprint("1.2.3.4:", i), now); got != (i < 4) {
+		if got := r.allow(at(fmt.Sprint("1.2.3.4:", i)), now); got != (i < 4) {
 			t.Errorf("connection %d at once: %t", i, got)
 		}
 	}
-	if !r.allow("1.2.3.5:1", now) || !r.allow("2001:db8::1:5", now) || !r.allow("/run/sock:0", now) {
+	if !r.allow(at("1.2.3.5:1"), now) || !r.allow(at("2001:db8::1:5"), now) || !r.allow(at("/run/sock:0"), now) {
 		t.Error("another address is limited")
 	}
 	for i := range 3 { // the /64 counts as one
-		if !r.allow(fmt.Sprintf("2001:db8::%d:7", 9+i), now) {
+		if !r.allow(at(fmt.Sprintf("2001:db8::%d:7", 9+i)), now) {
 			t.Errorf("%d of one /64", i)
 		}
 	}
-	if r.allow("2001:db8::ffff:1", now) {
+	if r.allow(at("2001:db8::ffff:1"), now) {
 		t.Error("a fifth of one /64")
 	}
-	if !r.allow("2001:db8:0:1::1:1", now) {
+	if !r.allow(at("2001:db8:0:1::1:1"), now) {
 		t.Error("another /64 is limited")
 	}
-	if now += 249 * ms; r.allow("1.2.3.4:9", now) {
+	if now += 249 * ms; r.allow(at("1.2.3.4:9"), now) {
 		t.Error("a quarter of the time has not passed yet")
 	}
-	if now += ms; !r.allow("1.2.3.4:9", now) || r.allow("1.2.3.4:9", now) {
+	if now += ms; !r.allow(at("1.2.3.4:9"), now) || r.allow(at("1.2.3.4:9"), now) {
 		t.Error("after a quarter of a second there is room for one")
 	}
-	if r.allow("::ffff:1.2.3.4:9", now) {
+	if r.allow(at("::ffff:1.2.3.4:9"), now) {
 		t.Error("an IPv4 address in IPv6 form is another one")
 	}
 	r.set(0)
-	if !r.allow("1.2.3.4:9", now) {
+	if !r.allow(at("1.2.3.4:9"), now) {
 		t.Error("limited after the limit went")
 	}
 }
@@ -56,13 +58,22 @@ func TestRateForgets(t *testing.T) {
 	r.set(1)
 	now := record.Second
 	for i := range maxAddresses + 10 {
-		r.allow(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255), now)
+		r.allow(at(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255)), now)
 		if len(r.buckets) > maxAddresses {
 			t.Fatalf("%d addresses", len(r.buckets))
 		}
 	}
 	now += 2 * record.Second
-	if !r.allow("10.0.0.0:1", now) {
+	if !r.allow(at("10.0.0.0:1"), now) {
 		t.Error("limited after two seconds")
 	}
+}
+
+// at is the address of A:P, the invalid one for what has none.
+func at(s string) netip.Addr {
+	a, err := netip.ParseAddr(s[:strings.LastIndexByte(s, ':')])
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a
 }

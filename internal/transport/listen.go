@@ -131,8 +131,8 @@ func (l *Listener) Announced() bool { return l.spec.Proxy.Version == 0 }
 func (l *Listener) PeerIsClient() bool { return l.spec.Proxy.Version == 0 && l.spec.Path == "" }
 
 // NewLayer returns the layer between an accepted connection and MQTT, nil when
-// the connection's bytes are MQTT as they are. peer is what Peer said.
-func (l *Listener) NewLayer(peer string) wsproto.Layer {
+// the connection's bytes are MQTT as they are. peer is what Accept returned.
+func (l *Listener) NewLayer(peer netip.AddrPort) wsproto.Layer {
 	var layer wsproto.Layer
 	if l.spec.Protocol == WebSockets {
 		layer = wsproto.NewServer(l.webSocket.Load())
@@ -141,7 +141,7 @@ func (l *Listener) NewLayer(peer string) wsproto.Layer {
 		layer = wsproto.Stack(l.spec.NewTLS(), layer)
 	}
 	if l.spec.Proxy.Version != 0 {
-		layer = newProxy(&l.spec.Proxy, peer, layer)
+		layer = newProxy(&l.spec.Proxy, l.Peer(peer), layer)
 	}
 	return layer
 }

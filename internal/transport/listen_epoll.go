@@ -128,16 +128,16 @@ const acceptRetries = 64
 // Accept takes one waiting connection. The descriptor is non-blocking, closed
 // on exec and the caller's. It never blocks; its errors are ErrNoneWaiting,
 // ErrRefused, ErrExhausted or a fault of the listening socket itself. It
-// allocates nothing but what the kernel's form of the address takes.
+// allocates nothing, but for an IPv6 address with a zone.
 func (l *Listener) Accept() (fd int, peer netip.AddrPort, err error) {
 	for range acceptRetries {
-		fd, sa, e := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		fd, peer, e := accept4(l.fd, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		switch {
 		case e == 0:
 			if w := l.noDelay.Load(); w != l.delay {
 				l.changeDelay(fd, w)
 			}
-			return fd, addrPort(sa), nil
+			return fd, peer, nil
 		case e == syscall.EAGAIN:
 			return -1, netip.AddrPort{}, ErrNoneWaiting
 		case e == syscall.EMFILE || e == syscall.ENFILE:
@@ -232,13 +232,18 @@ func addrPort(sa syscall.Sockaddr) netip.AddrPort {
 	case *syscall.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *syscall.SockaddrInet6:
-		a := netip.AddrFrom16(sa.Addr).Unmap()
-		if sa.ZoneId != 0 && a.Is6() {
-			a = a.WithZone(zoneName(sa.ZoneId))
-		}
-		return netip.AddrPortFrom(a, uint16(sa.Port))
+		return netip.AddrPortFrom(address6(sa.Addr, sa.ZoneId), uint16(sa.Port))
 	}
 	return netip.AddrPort{}
+}
+
+// address6 is an IPv6 address with its scope.
+func address6(b [16]byte, scope uint32) netip.Addr {
+	a := netip.AddrFrom16(b).Unmap()
+	if scope != 0 && a.Is6() {
+		a = a.WithZone(zoneName(scope))
+	}
+	return a
 }
 
 // zoneName returns the text of an IPv6 scope.

@@ -207,12 +207,12 @@ func TestNoDelay(t *testing.T) {
 
 func TestNewLayer(t *testing.T) {
 	ls, _ := listen(t, ListenSpec{Address: "127.0.0.1", Protocol: WebSockets, WebSocket: wsproto.ServerOptions{MaxHeader: 20}})
-	l := ls[0].NewLayer("peer:1")
+	l := ls[0].NewLayer(netip.AddrPort{})
 	if _, out, err := l.Inbound(nil, []byte("GET /a-long-path HTTP/1.1\r\n"), nil); err == nil || !strings.HasPrefix(string(out), "HTTP/1.1 431 ") {
 		t.Fatalf("the listener's settings are not used: %q %v", out, err)
 	}
 	plain, _ := listen(t, ListenSpec{Address: "127.0.0.1"})
-	if l := plain[0].NewLayer("peer:1"); l != nil {
+	if l := plain[0].NewLayer(netip.AddrPort{}); l != nil {
 		t.Fatalf("layer %T on a plain listener", l)
 	}
 	if MQTT.String() != "mqtt" || WebSockets.String() != "websockets" {

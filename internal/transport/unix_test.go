@@ -141,11 +141,11 @@ func TestLayersOfAListener(t *testing.T) {
 	made := 0
 	newTLS := func() wsproto.Layer { made++; return &layer{wsproto.NewServer(&wsproto.ServerOptions{})} }
 	ls, _ := listen(t, ListenSpec{Address: "127.0.0.1", NewTLS: newTLS})
-	if _, ok := ls[0].NewLayer("x").(*layer); !ok || made != 1 {
+	if _, ok := ls[0].NewLayer(netip.AddrPort{}).(*layer); !ok || made != 1 {
 		t.Error("TLS alone is not what the listener has")
 	}
 	ls, _ = listen(t, ListenSpec{Address: "127.0.0.1", NewTLS: newTLS, Proxy: ProxyOptions{Version: 1}})
-	p, ok := ls[0].NewLayer("x").(*proxy)
+	p, ok := ls[0].NewLayer(netip.AddrPort{}).(*proxy)
 	if !ok || ls[0].Announced() || ls[0].PeerIsClient() {
 		t.Fatal("the header of the proxy does not come first")
 	}
@@ -154,7 +154,7 @@ func TestLayersOfAListener(t *testing.T) {
 	}
 	ls, _ = listen(t, ListenSpec{Address: "127.0.0.1", Protocol: WebSockets})
 	ls[0].SetWebSocket(wsproto.ServerOptions{Origins: []string{"https://a.example"}})
-	l := ls[0].NewLayer("x")
+	l := ls[0].NewLayer(netip.AddrPort{})
 	_, out, err := l.Inbound(nil, []byte("GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\nOrigin: https://b.example\r\n"+
 		"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"), nil)
 	if err == nil || !strings.HasPrefix(string(out), "HTTP/1.1 403 ") {

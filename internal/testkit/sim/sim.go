@@ -8,6 +8,7 @@ package sim
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/midgemq/midge/internal/conn"
@@ -141,7 +142,7 @@ func (e *Engine) Open(layer wsproto.Layer) *Pipe {
 	env.Shard.Begin(e.now)
 	p := &Pipe{e: e, space: -1}
 	e.Listener.Open.Add(1)
-	p.Init(env, p, e.Listener, fmt.Sprintf("127.0.0.1:%d", 40000+e.n), layer)
+	p.Init(env, p, e.Listener, conn.Origin{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(40000+e.n))}, layer)
 	e.Settle()
 	return p
 }
