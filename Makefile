@@ -5,6 +5,7 @@ GO       ?= go
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 FUZZTIME ?= 60s
+FUZZFLAGS ?=
 SOAKTIME ?= 10m
 ROUNDS   ?= 200
 BENCH    ?= .
@@ -75,12 +76,14 @@ test: ## everything: race detector on, the portable loop, other people's clients
 	$(MAKE) --no-print-directory test-portable
 	$(MAKE) --no-print-directory test-foreign
 
-test-race: ## the whole suite under the race detector, whose presence is proved first
+# Which packages go where: internal/arch/suites.
+test-race: ## the whole suite; under the race detector, proved to be there first, whatever can have two goroutines
 	$(GO) test -race -count=1 -tags racecheck ./test/race
-	$(GO) test -race $(TESTFLAGS) ./...
+	$(GO) test -gcflags=github.com/midgemq/midge/...=-d=checkptr $(TESTFLAGS) $$($(GO) run ./internal/arch/suites plain)
+	$(GO) test -race $(TESTFLAGS) $$($(GO) run ./internal/arch/suites race)
 
-test-portable: ## the whole suite with goroutines in place of epoll
-	$(GO) test $(TESTFLAGS) -tags portable ./...
+test-portable: ## with goroutines in place of epoll: every package whose test program is another one then
+	$(GO) test $(TESTFLAGS) -tags portable $$($(GO) run ./internal/arch/suites portable)
 
 test-foreign: bin/midge ## mosquitto-clients, Paho, mqtt.js against the built binary
 	$(GO) test -count=1 -timeout=15m -tags foreign ./test/foreign/... ./test/cli
@@ -112,7 +115,7 @@ bench-tls: bin/midge ## 5,000 TLS connections: resident memory of each beyond a 
 	$(GO) run ./bench/tls -broker bin/midge
 
 fuzz: ## every fuzz target for FUZZTIME (default 60s)
-	$(GO) run ./internal/tools/fuzzall -time $(FUZZTIME)
+	$(GO) run ./internal/tools/fuzzall -time $(FUZZTIME) $(FUZZFLAGS)
 
 reload-load: ## 200 reloads while 2,000 clients are busy; nobody dropped, nothing lost, changed rights in force at once
 	$(GO) test -count=1 -timeout=30m -run TestReloadUnderLoad -v ./broker -args -reloads 200 -clients 2000
@@ -159,6 +162,7 @@ fmt: $(TOOLS)/.built ## formats every Go file
 lint: $(TOOLS)/.built
 	$(GO) vet ./...
 	$(GO) vet -tags portable ./...
+	$(GO) vet -tags fuzz ./internal/cli/...
 	$(GO) vet -tags foreign,soak,racecheck ./test/...
 	$(TOOLS)/staticcheck ./...
 	$(TOOLS)/staticcheck -tags portable ./internal/...

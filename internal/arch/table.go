@@ -154,3 +154,9 @@ func find(layers [][]Rule, dir string) (rule *Rule, line int) {
 	}
 	return rule, line
 }
+
+// RuleFor returns the rule of Layers for a directory, nil when none names it.
+func RuleFor(dir string) *Rule {
+	rule, _ := find(Layers, dir)
+	return rule
+}

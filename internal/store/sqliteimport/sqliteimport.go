@@ -18,6 +18,7 @@ import (
 
 	"modernc.org/sqlite" // registers the driver
 
+	"github.com/midgemq/midge/internal/store/jsonprops"
 	"github.com/midgemq/midge/internal/store/mosqdb"
 )
 
@@ -149,6 +150,12 @@ func (r *reader) rows(what, query string, f func(scan func(...any) error) error)
 
 func (r *reader) problem(format string, args ...any) {
 	r.out.Problems = append(r.out.Problems, fmt.Sprintf(format, args...))
+}
+
+// properties encodes the properties of a message; what it tells of names whose
+// they are.
+func (r *reader) properties(text, whose string) []byte {
+	return jsonprops.Encode(text, func(err error) { r.problem("%s: %v", whose, err) })
 }
 
 func (r *reader) tables() (map[string]bool, error) {

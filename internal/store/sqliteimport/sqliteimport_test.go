@@ -217,15 +217,3 @@ func TestDamaged(t *testing.T) {
 		t.Errorf("%d clients, %d messages, %v", len(db.Clients), len(db.Messages), err)
 	}
 }
-
-func FuzzProperties(f *testing.F) {
-	f.Add(`[{"identifier":"content-type","value":"t"},{"identifier":"correlation-data","value":"AB01"}]`)
-	f.Add(`[{"identifier":"user-property","name":"k","value":"v"},{"identifier":"payload-format-indicator","value":1}]`)
-	f.Fuzz(func(t *testing.T, s string) {
-		r := &reader{out: &mosqdb.DB{}}
-		b := r.properties(s, "x")
-		if err := mosqdb.CheckProperties(b); err == nil && len(b) > 0 {
-			packet.Props(b).Parse()
-		}
-	})
-}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func TestFind(t *testing.T) {
@@ -22,7 +25,35 @@ func TestFind(t *testing.T) {
 
 func TestRunWantsTargets(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := run(0, "", ""); err == nil {
+	if err := new(plan).run(); err == nil {
 		t.Fatal("a tree without targets passed")
+	}
+}
+
+// TestRun: targets that pass, fail and do not compile, two at a time.
+func TestRun(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("go.mod", "module x\n\ngo 1.21\n")
+	write("good/x_test.go", "package x\n\nimport \"testing\"\n\nfunc FuzzGood(f *testing.F) { f.Fuzz(func(t *testing.T, b []byte) {}) }\n")
+	write("good/far_test.go", "//go:build !fuzz\n\npackage x\n\nimport _ \"not/there\"\n")
+	write("bad/x_test.go", "package x\n\nimport \"testing\"\n\nfunc FuzzBad(f *testing.F) { f.Add(byte(1)); f.Fuzz(func(t *testing.T, b byte) { t.Fail() }) }\n")
+	write("broken/x_test.go", "package x\n\nimport \"testing\"\n\nfunc FuzzBroken(f *testing.F) { none() }\n")
+	p := &plan{each: time.Second, jobs: 2, workers: 1}
+	err := p.run()
+	if err == nil || err.Error() != "failed: bad.FuzzBad, broken.FuzzBroken" {
+		t.Errorf("%v", err)
+	}
+	p.only = "good"
+	if err := p.run(); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,4 +1,8 @@
-package sqliteimport
+// Package jsonprops reads the properties of a message as Mosquitto's persist-sqlite
+// plug-in writes them: a JSON list. It stands apart from package sqliteimport so
+// that what reads foreign text can be tried out without linking SQLite. Encode
+// keeps no state; any goroutine may call it.
+package jsonprops
 
 import (
 	"encoding/hex"
@@ -17,22 +21,22 @@ type property struct {
 	Value      json.RawMessage `json:"value"`
 }
 
-// properties encodes the properties of a message. One that cannot be is left out
-// and named, with whose it is.
-func (r *reader) properties(text, whose string) []byte {
+// Encode gives the properties as they stand in a packet. One that cannot be is
+// left out and named to problem.
+func Encode(text string, problem func(error)) []byte {
 	if text == "" {
 		return nil
 	}
 	var list []property
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		r.problem("%s: properties: %v", whose, err)
+		problem(fmt.Errorf("properties: %w", err))
 		return nil
 	}
 	var b []byte
 	for i := range list {
 		next, err := appendProperty(b, &list[i])
 		if err != nil {
-			r.problem("%s: property %q: %v", whose, list[i].Identifier, err)
+			problem(fmt.Errorf("property %q: %w", list[i].Identifier, err))
 			continue
 		}
 		b = next
