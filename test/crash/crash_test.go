@@ -65,6 +65,7 @@ type world struct {
 	addr    string
 	conf    string
 	cmd     *exec.Cmd
+	ended   chan error // has how cmd ended
 	log     *os.File
 	repeats atomic.Int64
 
@@ -157,8 +158,7 @@ func newWorld(t *testing.T, extra string) *world {
 	}
 	t.Cleanup(func() {
 		if w.cmd != nil {
-			_ = w.cmd.Process.Kill()
-			_ = w.cmd.Wait()
+			w.kill()
 		}
 		_ = w.log.Close()
 	})
@@ -173,15 +173,23 @@ func (w *world) launch() {
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	began := time.Now()
-	for {
+	cmd, ended := w.cmd, make(chan error, 1)
+	w.ended = ended
+	go func() { ended <- cmd.Wait() }()
+	for began := time.Now(); ; {
 		c, err := net.Dial("tcp", w.addr)
 		if err == nil {
 			_ = c.Close()
 			return
 		}
-		if time.Since(began) > 20*time.Second {
-			w.t.Fatalf("the broker does not start; see %s", w.keep())
+		select {
+		case err := <-ended:
+			w.cmd = nil
+			w.t.Fatalf("the broker ends at its start: %v; see %s", err, w.keep())
+		default:
+		}
+		if time.Since(began) > time.Minute {
+			w.t.Fatalf("the broker does not listen after a minute; see %s", w.keep())
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -189,13 +197,13 @@ func (w *world) launch() {
 
 func (w *world) kill() {
 	_ = w.cmd.Process.Kill()
-	_ = w.cmd.Wait()
+	<-w.ended
 	w.cmd = nil
 }
 
 func (w *world) terminate() {
 	_ = w.cmd.Process.Signal(syscall.SIGTERM)
-	if err := w.cmd.Wait(); err != nil {
+	if err := <-w.ended; err != nil {
 		w.fail("the broker did not stop in order: %v", err)
 	}
 	w.cmd = nil

@@ -69,10 +69,11 @@ func (w *world) flipped(round int) {
 	kind := kindsOfFile[w.flips.all%len(kindsOfFile)]
 	name, at := flip(w.t, w.rng, filepath.Join(w.dir, "data", "midge.store"), kind)
 	w.flips.all++
+	w.t.Logf("round %d: a bit of %s at %d is flipped", round, name, at)
 	logged := w.logged()
 	w.launch()
 	r := w.report(logged)
-	where := fmt.Sprintf("round %d: a bit of %s at %d was flipped; reported: %q", round, name, at, r.line)
+	where := fmt.Sprintf("round %d, %s; reported: %q", round, name, r.line)
 	if r.line != "" && !strings.Contains(r.line, name) && (kind != "MANIFEST" || !strings.Contains(r.line, "MANIFEST") && !strings.Contains(r.line, "does not open")) {
 		w.fail("%s: the file is not named", where)
 	}
