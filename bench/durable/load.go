@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -130,14 +129,11 @@ func (c *conn) receive(count *atomic.Int64) {
 // publisher keeps its window full, or sends when messages are due.
 type publisher struct {
 	*conn
-	frame   []byte // one PUBLISH; the identifier is written into it
-	at      int
-	due     []time.Time // by identifier-1
-	free    chan uint16
-	latency times
-	acked   int64
-	count   atomic.Bool // measurements count
-	stop    atomic.Bool
+	frame []byte // one PUBLISH; the identifier is written into it
+	at    int
+	due   []time.Time // by identifier-1
+	free  chan uint16
+	late  []time.Time // due, and the window was full
 }
 
 func newPublisher(addr, id, topic string, inflight int) (*publisher, error) {
@@ -161,101 +157,17 @@ func (p *publisher) append(b []byte, id uint16, due time.Time) []byte {
 	return append(b, p.frame...)
 }
 
-// saturate sends the next message for each acknowledgement.
-func (p *publisher) saturate() {
-	var out, buf []byte
-	for len(p.free) > 0 {
-		out = p.append(out, <-p.free, time.Now())
-	}
-	for {
-		if len(out) > 0 {
-			if _, err := p.Write(out); err != nil {
-				return
-			}
-			out = out[:0]
-		}
-		for {
-			id, now, err := p.ack(&buf)
-			if err != nil {
-				return
-			}
-			if !p.stop.Load() {
-				out = p.append(out, id, now)
-			}
-			if p.r.Buffered() == 0 {
-				break
-			}
-		}
-	}
-}
-
-func (p *publisher) ack(buf *[]byte) (id uint16, now time.Time, err error) {
+// ack waits for the next acknowledgement.
+func (p *publisher) ack(buf *[]byte) (id uint16, err error) {
 	first, b, err := p.packet(*buf)
 	if err != nil {
-		return 0, now, err
+		return 0, err
 	}
 	*buf = b[:cap(b)]
 	if first>>4 != rawmqtt.PUBACK {
-		return 0, now, fmt.Errorf("packet type %d", first>>4)
+		return 0, fmt.Errorf("packet type %d", first>>4)
 	}
-	now = time.Now()
-	id = binary.BigEndian.Uint16(b)
-	if p.count.Load() {
-		p.acked++
-		p.latency = append(p.latency, now.Sub(p.due[id-1]))
-	}
-	return id, now, nil
-}
-
-// acks takes acknowledgements until the connection ends.
-func (p *publisher) acks() {
-	var buf []byte
-	for {
-		id, _, err := p.ack(&buf)
-		if err != nil {
-			close(p.free)
-			return
-		}
-		p.free <- id
-	}
-}
-
-// tick is how often pace looks what is due. A goroutine with a timer for each
-// publisher needed more of the processor than the broker, and its own delays
-// counted as the broker's.
-const tick = time.Millisecond
-
-// pace sends rate messages a second, the publishers in turn, from one goroutine. A
-// message counts from when it was due, so that neither the tick nor a full window
-// makes the broker look better than it is.
-func pace(pubs []*publisher, rate int, stop *atomic.Bool) {
-	every := time.Second / time.Duration(rate)
-	next := time.Now()
-	late := make([][]time.Time, len(pubs)) // due, and the window was full
-	out := make([][]byte, len(pubs))
-	for k := 0; !stop.Load(); {
-		time.Sleep(tick)
-		for now := time.Now(); next.Before(now); next = next.Add(every) {
-			late[k] = append(late[k], next)
-			k = (k + 1) % len(pubs)
-		}
-		for i, p := range pubs {
-			out[i] = out[i][:0]
-			for len(late[i]) > 0 && len(p.free) > 0 {
-				id, ok := <-p.free
-				if !ok {
-					return
-				}
-				out[i] = p.append(out[i], id, late[i][0])
-				late[i] = late[i][1:]
-			}
-			if len(out[i]) > 0 {
-				if _, err := p.Write(out[i]); err != nil {
-					return
-				}
-			}
-		}
-	}
+	return binary.BigEndian.Uint16(b), nil
 }
 
 // measure runs one load against a fresh broker.
@@ -265,14 +177,16 @@ func measure(dir string, durable bool, l load) (*result, error) {
 		return nil, err
 	}
 	defer s.stop()
-	var delivered atomic.Int64
-	var wg sync.WaitGroup
+	d, err := newDriver(l.rate)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
 	for i := range *receivers {
 		c, err := dial(s.addr, fmt.Sprint("receiver", i), !durable)
 		if err != nil {
 			return nil, err
 		}
-		defer c.Close()
 		if err := c.subscribe(fmt.Sprintf("bench/%d/#", i)); err != nil {
 			return nil, err
 		}
@@ -280,59 +194,32 @@ func measure(dir string, durable bool, l load) (*result, error) {
 			_ = c.Close()
 			continue
 		}
-		wg.Add(1)
-		go func() { defer wg.Done(); c.receive(&delivered) }()
+		if err := d.add(c, nil); err != nil {
+			return nil, err
+		}
 	}
-	var pubs []*publisher
 	for i := range l.publishers {
 		p, err := newPublisher(s.addr, fmt.Sprint("publisher", i), fmt.Sprintf("bench/%d/%d", i%*receivers, i), l.inflight)
 		if err != nil {
 			return nil, err
 		}
-		defer p.Close()
-		pubs = append(pubs, p)
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if l.rate == 0 {
-				p.saturate()
-				return
-			}
-			p.acks()
-		}()
+		if err := d.add(p.conn, p); err != nil {
+			return nil, err
+		}
 	}
-	var stop atomic.Bool
-	if l.rate > 0 {
-		wg.Add(1)
-		go func() { defer wg.Done(); pace(pubs, l.rate, &stop) }()
+	const warm = 2 * time.Second
+	if err := d.run(warm); err != nil {
+		return nil, err
 	}
-	time.Sleep(2 * time.Second) // warm
-	before, from, began := s.usage(), delivered.Load(), time.Now()
-	for _, p := range pubs {
-		p.count.Store(true)
-	}
-	time.Sleep(time.Duration(*seconds) * time.Second)
-	for _, p := range pubs {
-		p.count.Store(false)
+	before, from, began := s.usage(), d.delivered, time.Now()
+	d.count = true
+	if err := d.run(time.Duration(*seconds) * time.Second); err != nil {
+		return nil, err
 	}
 	r := &result{took: time.Since(began), used: s.usage(), durable: durable, onDisk: s.onDisk()}
-	r.delivered = delivered.Load() - from
+	r.acked, r.latency, r.delivered = int64(len(d.latency)), d.latency, d.delivered-from
 	r.used.user -= before.user
 	r.used.system -= before.system
 	r.used.written -= before.written
-	stop.Store(true)
-	for _, p := range pubs {
-		p.stop.Store(true)
-	}
-	time.Sleep(200 * time.Millisecond)
-	for _, p := range pubs {
-		_ = p.Close()
-	}
-	s.stop() // ends the receivers
-	wg.Wait()
-	for _, p := range pubs {
-		r.acked += p.acked
-		r.latency = append(r.latency, p.latency...)
-	}
 	return r, nil
 }

@@ -118,7 +118,7 @@ func (p *publisher) some(n int) error {
 				return err
 			}
 		}
-		id, _, err := p.ack(&buf)
+		id, err := p.ack(&buf)
 		if err != nil {
 			return err
 		}

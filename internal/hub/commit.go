@@ -91,7 +91,9 @@ func (sh *Shard) commit() {
 	}
 	b, t, level := o.Batch, sh.ticket, o.level
 	var size int64
+	b.Lazy = level == store.Interval && len(o.links) == 0 && len(o.fresh) == 0
 	for i := range b.Ops {
+		b.Lazy = b.Lazy && b.Ops[i].Kind == record.Dequeue
 		size += opBytes
 		if m := b.Ops[i].Entry.Msg; m != nil {
 			size += int64(len(m.Payload))

@@ -41,7 +41,6 @@ type Loop struct {
 	shard  *hub.Shard
 	env    *conn.Env
 	ep     int
-	wake   int // eventfd
 	timer  int // timerfd
 	file   *os.File
 	raw    syscall.RawConn
@@ -57,6 +56,7 @@ type Loop struct {
 	armed     record.Instant
 	held      bool // no reading in this batch
 	more      bool // something is ready that will not announce itself again
+	woken     bool // a turn is due whatever is ready
 	n         int
 	waitErr   error
 	poll      func(uintptr) bool
@@ -83,16 +83,11 @@ func newLoop(e *Engine) (*Loop, error) {
 		engine: e, ep: ep, listeners: make(map[int]*Bound), events: make([]syscall.EpollEvent, maxEvents),
 		buf: make([]byte, readBuffer), iov: make([]syscall.Iovec, 0, 64),
 	}
-	if l.wake, err = eventfd(); err != nil {
-		return nil, os.NewSyscallError("eventfd2", err)
-	}
 	if l.timer, err = timerfd(); err != nil {
 		return nil, os.NewSyscallError("timerfd_create", err)
 	}
-	for _, fd := range []int{l.wake, l.timer} {
-		if err := l.ctl(syscall.EPOLL_CTL_ADD, fd, syscall.EPOLLIN); err != nil {
-			return nil, err
-		}
+	if err := l.ctl(syscall.EPOLL_CTL_ADD, l.timer, syscall.EPOLLIN); err != nil {
+		return nil, err
 	}
 	// The epoll descriptor waits in Go's own poller: the loop parks like any
 	// goroutine, where a blocked EpollWait would cost the runtime's monitor about
@@ -108,14 +103,6 @@ func newLoop(e *Engine) (*Loop, error) {
 	l.shard = e.hub.AddShard(l.wakeUp)
 	l.env = conn.NewEnv(l.shard)
 	return l, nil
-}
-
-func eventfd() (int, error) {
-	fd, _, e := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
-	if e != 0 {
-		return -1, e
-	}
-	return int(fd), nil
 }
 
 func timerfd() (int, error) {
@@ -136,11 +123,14 @@ func (l *Loop) ctl(op, fd int, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", syscall.EpollCtl(l.ep, op, fd, &ev))
 }
 
-// wakeUp makes the loop take a turn. Any goroutine.
-func (l *Loop) wakeUp() {
-	one := uint64(1)
-	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.wake), uintptr(unsafe.Pointer(&one)), 8)
-}
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// wakeUp makes the loop take a turn. Any goroutine. A deadline that has passed
+// ends the loop's wait inside the runtime, which readies its goroutine on this
+// very processor; an eventfd would do it through the kernel: three system calls
+// and the wake-up of a thread.
+func (l *Loop) wakeUp() { _ = l.file.SetReadDeadline(longAgo) }
 
 func (l *Loop) listen(b Bound) error {
 	done := make(chan error, 1)
@@ -197,8 +187,20 @@ func (l *Loop) pollNow() bool {
 // itself while something may be left that makes no new edge.
 func (l *Loop) run() {
 	defer l.shut()
-	if err := l.raw.Read(l.poll); err != nil || l.waitErr != nil {
-		l.engine.hub.Log.Error("Error: event loop %d: %v %v", l.shard.ID, err, l.waitErr)
+	for {
+		err := l.raw.Read(l.poll)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			// A wake-up that this takes back has put its mail before: the turn that
+			// follows in any case finds it.
+			if err = l.file.SetReadDeadline(time.Time{}); err == nil {
+				l.woken = true
+				continue
+			}
+		}
+		if err != nil || l.waitErr != nil {
+			l.engine.hub.Log.Error("Error: event loop %d: %v %v", l.shard.ID, err, l.waitErr)
+		}
+		return
 	}
 }
 
@@ -206,9 +208,10 @@ func (l *Loop) run() {
 func (l *Loop) work() (over bool) {
 	sh := l.shard
 	for {
-		if l.n = 0; !l.pollNow() {
+		if l.n = 0; !l.pollNow() && !l.woken {
 			return false
 		}
+		l.woken = false
 		if l.waitErr != nil {
 			return true
 		}
@@ -263,11 +266,9 @@ func (l *Loop) event(ev *syscall.EpollEvent) {
 	}
 	var b [8]byte
 	switch {
-	case fd == l.wake, fd == l.timer:
+	case fd == l.timer:
 		_, _, _ = syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b)), 8)
-		if fd == l.timer {
-			l.armed = 0
-		}
+		l.armed = 0
 	default:
 		if b := l.listeners[fd]; b != nil {
 			l.accept(b)
@@ -403,7 +404,6 @@ func (l *Loop) shut() {
 		}
 	}
 	l.socks = nil
-	_ = syscall.Close(l.wake)
 	_ = syscall.Close(l.timer)
 	_ = l.file.Close()
 }

@@ -33,7 +33,12 @@ var ErrClosed = errors.New("store: closed")
 // Batch is a list of changes that takes effect whole or not at all, in order.
 // The broker reuses it after the completion; engines keep the records that the
 // changes point to (they are immutable) but not the slice.
-type Batch struct{ Ops []record.Op }
+type Batch struct {
+	Ops []record.Op
+	// Lazy: nobody waits for the completion; an engine may keep the batch for some
+	// milliseconds, to write it together with others. It keeps its place.
+	Lazy bool
+}
 
 // Inflight is an outgoing exchange that was under way.
 type Inflight struct {

@@ -43,6 +43,7 @@ type committer struct {
 	written  uint64    // tick of the last group
 	unsynced time.Time // since when a completed change below Flush waits for a sync
 	interval time.Duration
+	current  *group // is being applied
 }
 
 // begin reads what the committer needs from a new instance. With first it also
@@ -225,19 +226,33 @@ func (c *committer) stored(x *session, seq uint64) (ent, bool, error) {
 
 // run works until Close.
 func (c *committer) run() {
-	defer close(c.s.ended)
+	if !c.work() {
+		close(c.s.ended)
+	}
+}
+
+// replace goes on for a committer that was left behind inside of Pebble.
+func (c *committer) replace() {
+	c.applied(c.current, c.in.failed())
+	c.run()
+}
+
+// work reports whether it was left behind; then it touches nothing any more.
+func (c *committer) work() (left bool) {
 	timer := time.NewTimer(tickEvery)
 	defer timer.Stop()
 	c.tickDue = time.Now().Add(c.s.o.tick)
 	for {
 		g, closing := c.next()
 		if g != nil {
-			c.commit(g)
+			if c.commit(g) {
+				return true
+			}
 		}
 		if c.broken() {
 			if !c.outage() {
 				c.last()
-				return
+				return false
 			}
 			continue
 		}
@@ -246,7 +261,7 @@ func (c *committer) run() {
 		}
 		if closing {
 			c.last()
-			return
+			return false
 		}
 		timer.Reset(max(c.untilDue(), time.Millisecond))
 		select {
@@ -270,7 +285,9 @@ func (c *committer) next() (g *group, closing bool) {
 	s := c.s
 	s.mu.Lock()
 	n, changes, bytes := 0, 0, int64(0)
-	for n < len(s.queue) {
+	now := time.Now()
+	tick := !now.Before(c.tickDue)
+	for (s.urgent || s.closing || len(s.tasks) > 0 || tick) && n < len(s.queue) {
 		r := &s.queue[n]
 		if n > 0 && (changes+len(r.ops) > maxGroupChanges || bytes+r.bytes > int64(s.o.MemTableBytes/4)) {
 			break
@@ -281,14 +298,12 @@ func (c *committer) next() (g *group, closing bool) {
 	}
 	reqs := s.queue[:n:n]
 	if s.queue = s.queue[n:]; len(s.queue) == 0 {
-		s.queue = nil
+		s.queue, s.urgent = nil, false
 	}
 	tasks := s.tasks
 	s.tasks = nil
 	closing = s.closing
 	s.mu.Unlock()
-	now := time.Now()
-	tick := !now.Before(c.tickDue)
 	due := !c.unsynced.IsZero() && (closing || now.Sub(c.unsynced) >= c.interval)
 	if n == 0 && len(tasks) == 0 && !tick && !due {
 		return nil, closing
@@ -340,9 +355,9 @@ func (c *committer) tidy(g *group) error {
 	return nil
 }
 
-// commit writes a group and hands it to the finisher. After an error the
-// instance is given up and the group is in doubt.
-func (c *committer) commit(g *group) {
+// commit writes a group and sees that it is completed. After an error the
+// instance is given up and the group is in doubt. left: see instance.apply.
+func (c *committer) commit(g *group) (left bool) {
 	c.number++
 	g.number, g.in = c.number, c.in
 	err := c.fill(g)
@@ -351,15 +366,41 @@ func (c *committer) commit(g *group) {
 		if g.level >= store.Flush {
 			c.in.fence.flushing.Add(1)
 		}
-		err = c.in.submit(g.b)
+		c.current = g
+		if left, err = c.in.apply(g.b); left {
+			return true
+		}
 	}
+	c.applied(g, err)
+	return false
+}
+
+// applied follows the attempt to apply a group. When nothing else waits, its
+// durability is awaited here: handing it to the finisher would wake a goroutine
+// for nothing. What comes meanwhile makes one group, which the disk could not
+// have begun before either.
+func (c *committer) applied(g *group, err error) {
+	s := c.s
 	if err != nil {
 		g.applied = false
 		c.in.giveUp(err, false)
 	}
 	c.written = c.tick
 	c.note(g)
-	c.s.finish <- g
+	if s.behind.Load() == 0 && c.idle() {
+		s.finishOne(g)
+		return
+	}
+	s.behind.Add(1)
+	s.finish <- g
+}
+
+// idle reports whether nothing is to be done at once.
+func (c *committer) idle() bool {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.urgent && len(s.tasks) == 0 && !s.closing
 }
 
 // note remembers since when something waits for a sync.
@@ -407,34 +448,39 @@ func (c *committer) fill(g *group) error {
 	return c.build(g)
 }
 
-// finisher waits for the groups to become durable and completes them in order.
-// A group that failed, and all behind it, go back to the committer.
+// finisher completes the groups in order while the committer prepares the next.
 func (s *Store) finisher() {
 	for g := range s.finish {
 		if g.barrier != nil {
 			close(g.barrier)
 			continue
 		}
-		early := g.level < store.Write && g.applied && g.in.failed() == nil
-		if early {
-			// At store.Interval it need not even have been written; if that fails it
-			// is tried again like the others.
-			s.count.notDurable.Add(int64(len(g.reqs)))
-			s.completeAll(g)
-		}
-		err := g.wait()
-		if err != nil {
-			if early {
-				s.count.notDurable.Add(-int64(len(g.reqs)))
-			}
-			g.in.giveUp(err, false)
-			s.mu.Lock()
-			s.doubt = append(s.doubt, g)
-			s.mu.Unlock()
-			continue
-		}
-		s.confirm(g, early)
+		s.finishOne(g)
+		s.behind.Add(-1)
 	}
+}
+
+// finishOne waits for a group to become durable and completes it. A group that
+// failed, and all behind it, go back to the committer.
+func (s *Store) finishOne(g *group) {
+	early := g.level < store.Write && g.applied && g.in.failed() == nil
+	if early {
+		// At store.Interval it need not even have been written; if that fails it
+		// is tried again like the others.
+		s.count.notDurable.Add(int64(len(g.reqs)))
+		s.completeAll(g)
+	}
+	if err := g.wait(); err != nil {
+		if early {
+			s.count.notDurable.Add(-int64(len(g.reqs)))
+		}
+		g.in.giveUp(err, false)
+		s.mu.Lock()
+		s.doubt = append(s.doubt, g)
+		s.mu.Unlock()
+		return
+	}
+	s.confirm(g, early)
 }
 
 // wait blocks until the group is as durable as it should be.

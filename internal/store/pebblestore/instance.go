@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,7 +26,10 @@ type instance struct {
 	fence *fence
 	store *Store
 
-	apply chan applyRequest
+	// applying says where the committer is: a goroutine that Pebble keeps for ever
+	// is left behind, and another one goes on in its place.
+	applying atomic.Int32
+	over     chan struct{} // closed at the end of an instance that works
 	// dead is closed when the instance must be given up; err says why.
 	dead chan struct{}
 
@@ -36,16 +40,18 @@ type instance struct {
 	readers sync.WaitGroup
 }
 
-type applyRequest struct {
-	b    *pebble.Batch
-	done chan error
-}
+// Values of applying.
+const (
+	outside int32 = iota
+	inside
+	leftBehind
+)
 
 // openInstance opens Pebble; the directory's lock is held.
 func (s *Store) openInstance() (in *instance, err error) {
 	in = &instance{
 		store: s, fence: &fence{FS: s.fs, c: &s.count},
-		apply: make(chan applyRequest), dead: make(chan struct{}),
+		over: make(chan struct{}), dead: make(chan struct{}),
 	}
 	in.fence.failed = func(err error) { in.giveUp(err, false) }
 	defer func() {
@@ -65,7 +71,6 @@ func (s *Store) openInstance() (in *instance, err error) {
 		go in.shut()
 		return in, err
 	}
-	go in.applier()
 	return in, nil
 }
 
@@ -163,23 +168,21 @@ func (in *instance) failed() error {
 	return in.err
 }
 
-// applier hands batches to Pebble on a goroutine that can be left behind when
-// Pebble hangs or panics.
-func (in *instance) applier() {
-	for {
-		select {
-		case r, ok := <-in.apply:
-			if !ok {
-				return
-			}
-			r.done <- in.applyOne(r)
-		case <-in.dead:
-			return
-		}
+// apply hands a batch to Pebble: it can be read after it, and is in the log when
+// b.SyncWait has returned. Committer only. left: the instance was given up
+// meanwhile and somebody else is the committer by now.
+func (in *instance) apply(b *pebble.Batch) (left bool, err error) {
+	in.applying.Store(inside)
+	if err = in.failed(); err == nil { // looked at after the mark, see watch
+		err = in.applyOne(b)
 	}
+	if err == nil {
+		err = in.failed()
+	}
+	return !in.applying.CompareAndSwap(inside, outside), err
 }
 
-func (in *instance) applyOne(r applyRequest) (err error) {
+func (in *instance) applyOne(b *pebble.Batch) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// Pebble panics with its commit lock held.
@@ -187,26 +190,18 @@ func (in *instance) applyOne(r applyRequest) (err error) {
 			in.giveUp(err, true)
 		}
 	}()
-	return in.db.ApplyNoSyncWait(r.b, pebble.Sync)
+	return in.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
-// submit applies a batch: it can be read after it, and is in the log when
-// b.SyncWait has returned. Committer only.
-func (in *instance) submit(b *pebble.Batch) error {
-	r := applyRequest{b: b, done: make(chan error, 1)}
+// watch waits for the end of the instance. When it is given up while the
+// committer is inside of Pebble, where it may stay for ever, replace is called.
+func (in *instance) watch(replace func()) {
 	select {
-	case in.apply <- r:
+	case <-in.over:
 	case <-in.dead:
-		return in.failed()
-	}
-	select {
-	case err := <-r.done:
-		if err == nil {
-			err = in.failed()
+		if in.applying.CompareAndSwap(inside, leftBehind) {
+			replace()
 		}
-		return err
-	case <-in.dead:
-		return in.failed()
 	}
 }
 
@@ -234,7 +229,7 @@ const flushPatience = 5 * time.Second
 // end closes an instance that works. What is in memory is written to a table
 // first, so that the next opening has no log to read; it is in the log as well.
 func (in *instance) end() error {
-	close(in.apply)
+	close(in.over)
 	if done, err := in.db.AsyncFlush(); err == nil {
 		t := time.NewTimer(flushPatience)
 		select {

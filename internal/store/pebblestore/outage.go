@@ -119,6 +119,7 @@ func (c *committer) reopen() error {
 		c.s.tell(Event{Kind: Lost, N: n, Err: fmt.Errorf("%d writes that were confirmed but not yet on stable storage", n)})
 	}
 	c.number = max(c.number, number) // numbers are not used again
+	go in.watch(c.replace)
 	return nil
 }
 
@@ -129,7 +130,7 @@ func (c *committer) failWaiting(cause error) {
 	err := fmt.Errorf("%w: %w", ErrUnavailable, cause)
 	s.mu.Lock()
 	doubt, rest := s.doubt, s.queue
-	s.doubt, s.queue = nil, nil
+	s.doubt, s.queue, s.urgent = nil, nil, false
 	s.mu.Unlock()
 	for _, g := range doubt {
 		s.failAll(g.reqs, err)
@@ -148,4 +149,5 @@ func (c *committer) requeue() {
 	}
 	s.doubt = nil
 	s.queue = append(all, s.queue...)
+	s.urgent = len(s.queue) > 0
 }

@@ -62,6 +62,9 @@ const maxGap = time.Minute
 // closePatience is how long Close waits for a disk that fails.
 const closePatience = 2 * time.Second
 
+// lazyFor is how long a lazy batch waits for others to be written with.
+const lazyFor = 5 * time.Millisecond
+
 // Store is the engine.
 type Store struct {
 	// immutable after Open
@@ -80,12 +83,17 @@ type Store struct {
 	confirmed atomic.Uint64         // number of the last group that completed
 	wake      chan struct{}
 	finish    chan *group
+	behind    atomic.Int64  // groups with the finisher
 	ended     chan struct{} // the committer is through
 	readersWG sync.WaitGroup
 
 	mu sync.Mutex
 	// queue holds what waits for the committer.
-	queue   []request
+	queue []request
+	// urgent: something of the queue does not wait for company; lazily: the timer
+	// for the rest runs.
+	urgent  bool
+	lazily  bool
 	tasks   []task
 	doubt   []*group // groups whose fate is open, ascending
 	closing bool
@@ -137,6 +145,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, in.end())
 	}
 	s.in = in
+	go in.watch(c.replace)
 	go c.run()
 	go s.finisher()
 	for range readers {
@@ -228,8 +237,28 @@ func (s *Store) Commit(b *store.Batch, level store.Level, done func(error)) {
 		r.ops = nil // it takes its turn, so that completions stay in order
 	}
 	s.queue = append(s.queue, r)
+	nudge, arm := !b.Lazy && !s.urgent, b.Lazy && !s.urgent && !s.lazily
+	s.urgent = s.urgent || !b.Lazy
+	s.lazily = s.lazily || arm
 	s.mu.Unlock()
-	s.nudge()
+	if nudge {
+		s.nudge()
+	}
+	if arm {
+		time.AfterFunc(lazyFor, s.hurry)
+	}
+}
+
+// hurry has the committer take what waited for company.
+func (s *Store) hurry() {
+	s.mu.Lock()
+	s.lazily = false
+	nudge := len(s.queue) > 0 && !s.urgent
+	s.urgent = s.urgent || nudge
+	s.mu.Unlock()
+	if nudge {
+		s.nudge()
+	}
 }
 
 func (s *Store) nudge() {

@@ -43,7 +43,7 @@ func TestConformance(t *testing.T) {
 func TestConformanceOnDisk(t *testing.T) {
 	open := func(t testing.TB) store.Store { return mustOpen(t, t.TempDir(), small(nil)) }
 	reopen := func(t testing.TB, old store.Store) store.Store { return mustOpen(t, old.(*Store).dir, old.(*Store).o) }
-	only := []string{"Levels", "Close", "Concurrent", "Model"}
+	only := []string{"Levels", "Lazy", "Close", "Concurrent", "Model"}
 	if os.Getenv("POWERLOSS") != "" {
 		only = nil
 	}

@@ -471,6 +471,29 @@ var callFaults = []fault{
 			s.Commit(b, level, done)
 		}}
 	}},
+	{"a lazy batch is dropped", "Lazy", func() *bad {
+		return &bad{commit: func(s *memstore.Store, b *store.Batch, level store.Level, done func(error)) {
+			if b.Lazy {
+				done(nil)
+				return
+			}
+			s.Commit(b, level, done)
+		}}
+	}},
+	{"a lazy batch loses its place", "Lazy", func() *bad {
+		var held func()
+		return &bad{notImmediate: true, commit: func(s *memstore.Store, b *store.Batch, level store.Level, done func(error)) {
+			if b.Lazy && b.Ops[0].Entry.Seq == 2 {
+				held = func() { s.Commit(b, level, done) }
+				return
+			}
+			s.Commit(b, level, done)
+			if held != nil {
+				held()
+				held = nil
+			}
+		}}
+	}},
 	{"completions overtake", "CompletionOrder", func() *bad {
 		var held func()
 		return &bad{commit: func(s *memstore.Store, b *store.Batch, level store.Level, done func(error)) {

@@ -49,8 +49,12 @@ func (p *pending) wait(t testing.TB) error {
 
 // submit commits without waiting.
 func submit(s store.Store, level store.Level, ops []record.Op) *pending {
-	p := newPending(fmt.Sprintf("commit of %d changes", len(ops)))
-	s.Commit(&store.Batch{Ops: ops}, level, func(err error) { p.complete(nil, err) })
+	return submitBatch(s, level, store.Batch{Ops: ops})
+}
+
+func submitBatch(s store.Store, level store.Level, b store.Batch) *pending {
+	p := newPending(fmt.Sprintf("commit of %d changes", len(b.Ops)))
+	s.Commit(&b, level, func(err error) { p.complete(nil, err) })
 	return p
 }
 

@@ -227,6 +227,33 @@ func testLevels(e *env) {
 	e.check()
 }
 
+// testLazy: a lazy batch completes though nothing follows, and before what
+// follows.
+func testLazy(e *env) {
+	e.commit(putSession(1))
+	for seq := uint64(1); seq <= 6; seq++ {
+		op := []record.Op{enqueue(1, seq)}
+		lazy := submitBatch(e.s, store.Level(seq%3), store.Batch{Ops: op, Lazy: true})
+		e.m.apply(op)
+		if seq%2 == 0 {
+			op = []record.Op{dequeue(1, seq)}
+			if err := submit(e.s, store.Flush, op).wait(e); err != nil {
+				e.Fatalf("commit behind a lazy one: %v", err)
+			}
+			select {
+			case <-lazy.arrived:
+			default:
+				e.Errorf("batch %d completed before the lazy one it follows", seq)
+			}
+			e.m.apply(op)
+		}
+		if err := lazy.wait(e); err != nil {
+			e.Fatalf("lazy commit: %v", err)
+		}
+	}
+	e.check()
+}
+
 // testClose: Close leaves nothing outstanding, and what completed without error
 // is in force after it; later calls fail with ErrClosed.
 func testClose(e *env) {

@@ -81,7 +81,7 @@ type openBatch struct {
 
 func (x *crashing) submit(n int, ops []record.Op) {
 	level := store.Level(x.r.IntN(3))
-	x.open = append(x.open, openBatch{n: n, ops: ops, level: level, p: submit(x.s, level, slices.Clone(ops))})
+	x.open = append(x.open, openBatch{n: n, ops: ops, level: level, p: submitBatch(x.s, level, store.Batch{Ops: slices.Clone(ops), Lazy: x.r.IntN(8) == 0})})
 }
 
 // settle waits for the first batch whose survival is not certain yet, if there is

@@ -27,7 +27,7 @@ func RunFaulty(t testing.TB, s store.Store, seed uint64, n int, fault func(i int
 	for i := range n {
 		fault(i)
 		ops := g.batch()
-		p := submit(s, store.Level(r.IntN(3)), slices.Clone(ops))
+		p := submitBatch(s, store.Level(r.IntN(3)), store.Batch{Ops: slices.Clone(ops), Lazy: r.IntN(4) == 0})
 		all = append(all, sent{ops, p})
 		if r.IntN(4) == 0 {
 			q := newPending("read")

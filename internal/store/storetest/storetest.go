@@ -57,6 +57,7 @@ var cases = []testCase{
 	{"CompletionOrder", testCompletionOrder},
 	{"CompletionPlace", testCompletionPlace},
 	{"Levels", testLevels},
+	{"Lazy", testLazy},
 	{"ReadFrom", testReadFrom},
 	{"ReadLong", testReadLong},
 	{"ReadAfterCommit", testReadAfterCommit},
