@@ -116,7 +116,7 @@ var brokerOptions = []Option{
 	},
 	{
 		Name: "memory_limit", Section: "global", Values: "bytes", Default: "0", Reload: AtOnce,
-		Meaning: "Bytes of live memory at which clients without a session are refused, MQTT 5 with 0x89, and nothing more is queued: it is dropped and counted, or refused by `queue_policy`. 0 means no limit.",
+		Meaning: "Bytes of live memory at which clients without a session are refused, MQTT 5 with 0x89, new subscriptions with 0x97 (3.1.1: 0x80), and nothing more is queued: it is dropped and counted, or refused by `queue_policy`. Nor is more retained: MQTT 5 is told 0x97; of 3.x and QoS 0 the message is passed on, what was retained before stays, and it is counted as dropped. Garbage comes on top: give the process about twice as much. 0 means no limit.",
 		field:   memoryField{},
 	},
 	{

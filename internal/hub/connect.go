@@ -436,10 +436,14 @@ func (sh *Shard) publishWill(c *Client, w *record.Will) {
 func (sh *Shard) Publish(m *record.Message) (matched int) {
 	m.Seq, m.At = sh.Hub.nextSeq(), sh.now
 	if m.Retain {
-		if !sh.Hub.Cfg().RetainAvailable {
+		switch {
+		case !sh.Hub.Cfg().RetainAvailable:
 			m.Retain = false
-		} else {
+		case sh.roomToRetain(m):
 			sh.retain(m)
+		default:
+			sh.Count.Drops[session.DropMemory]++
+			sh.Count.PublishDropped++
 		}
 	}
 	sh.frames.reset()

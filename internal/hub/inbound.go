@@ -52,6 +52,14 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	if code == mqtt.Success {
 		code, text = full, fullText
 	}
+	control := isControl(m.Topic)
+	retain := m.Retain && !control
+	if retain && !sh.roomToRetain(m) {
+		if p.QoS > 0 && c.S.Version() == mqtt.V5 && code == mqtt.Success {
+			code, text = mqtt.QuotaExceeded, noMemory
+		}
+		retain = false
+	}
 	fx := sh.getFX()
 	defer sh.putFX(fx)
 	switch c.S.Publish(p.PacketID, p.QoS, code, text, fx) {
@@ -75,11 +83,14 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	sh.frames.reset()
 	sh.unkept = false
 	before := len(sh.open.Ops)
-	control := isControl(m.Topic)
-	if m.Retain && !control {
+	switch {
+	case retain:
 		m.Seq = sh.Hub.nextSeq()
 		m = sh.own(m)
 		sh.retain(m)
+	case m.Retain && !control:
+		c.S.CountDrop(session.DropMemory)
+		sh.countDrop(c, session.DropMemory, 1)
 	}
 	if raw != nil && p.QoS == 0 {
 		k := variant(c.S.Version() == mqtt.V5, p.Retain)
@@ -297,6 +308,9 @@ func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uin
 	}
 	if !sh.may(c, auth.Subscribe, inner) {
 		return mqtt.NotAuthorized, "not permitted to subscribe to this filter"
+	}
+	if sh.Hub.scarce.Load() && !c.S.Subscribed(filter) {
+		return mqtt.QuotaExceeded, noMemory
 	}
 	q := min(o.QoS(), c.maxQoS)
 	sub := record.Subscription{Filter: filter, ID: id, QoS: q, NoLocal: o.NoLocal(), RetainAsPublished: o.RetainAsPublished()}

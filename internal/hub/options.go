@@ -25,7 +25,7 @@ func (sh *Shard) checkRoom(a *Admission) *End {
 		return nil
 	}
 	if sh.Hub.scarce.Load() {
-		return sh.busy(a, "memory_limit is reached")
+		return sh.busy(a, noMemory)
 	}
 	if sh.Hub.Sessions() >= limit {
 		return sh.busy(a, "global_max_clients is reached")

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/record"
@@ -107,6 +108,20 @@ func (sh *Shard) refuses(cfg *Config, topic []byte) bool {
 		}
 	}
 	return false
+}
+
+// noMemory is what clients are told when memory_limit is reached.
+const noMemory = "memory_limit is reached"
+
+// roomToRetain reports whether a message may become the retained message of its
+// topic. When memory_limit is reached only what needs no more than the one before
+// may; $SYS is bounded by itself.
+func (sh *Shard) roomToRetain(m *record.Message) bool {
+	if !sh.Hub.scarce.Load() || len(m.Payload) == 0 || strings.HasPrefix(m.Topic, "$SYS/") {
+		return true
+	}
+	old, had := sh.Hub.Retained.Get(m.Topic)
+	return had && len(m.Payload)+len(m.Props) <= len(old.Payload)+len(old.Props)
 }
 
 // noRoom reports whether all queues together are at their limit.

@@ -44,6 +44,7 @@ const (
 	DropNotPermitted      // the right to read was removed while it waited
 	DropQueueAge          // max_queued_age
 	DropTotalBytes        // max_total_queued_bytes
+	DropMemory            // memory_limit: passed on, and not retained
 	NumDrops
 )
 
@@ -51,7 +52,7 @@ const (
 func (d Drop) String() string {
 	return [...]string{
 		"none", "queue-count", "queue-bytes", "too-large", "expired", "output-bytes", "output-count",
-		"no-packet-id", "store", "not-permitted", "queue-age", "total-bytes",
+		"no-packet-id", "store", "not-permitted", "queue-age", "total-bytes", "memory",
 	}[d]
 }
 

@@ -159,6 +159,10 @@ func (s *Session) setSub(p *record.Subscription) {
 	s.subs.put(p)
 }
 
+// Subscribed reports whether the session has a subscription with exactly this
+// filter.
+func (s *Session) Subscribed(filter string) bool { return s.subs.find(filter) >= 0 }
+
 // Unsubscribe removes the subscription with exactly this filter
 // [MQTT-3.10.4-1]. What is in flight is completed [MQTT-3.10.4-3].
 func (s *Session) Unsubscribe(filter string, fx *Effects) (existed bool) {

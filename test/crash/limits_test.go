@@ -37,27 +37,15 @@ func testLimits(t *testing.T, policy string) {
 	q := w.mustDial("other", rawmqtt.V311)
 	for n := 1; n <= 700; n++ {
 		for i, l := range []*link{p, q} {
-			k := &rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: 2, ID: 1, Topic: "p/" + string(rune('a'+i)), Payload: []byte(strconv.Itoa(n))}
+			k := &rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: 2, ID: 1, Topic: "p/" + string(rune('a'+i)), Payload: []byte(strconv.Itoa(n) + padding(n))}
 			must(t, l.send(k))
 			w.next(l, rawmqtt.PUBACK)
 			accepted++
 		}
 	}
-	out, err := exec.Command(program, "sessions", "--json", "--limit", "0", "--socket", filepath.Join(w.dir, "c.sock")).Output()
-	if err != nil {
-		t.Fatalf("midge sessions: %v", err)
-	}
-	var list struct {
-		Sessions []struct {
-			ID       string `json:"id"`
-			Messages int    `json:"messages"`
-			Dropped  int    `json:"dropped"`
-		} `json:"sessions"`
-	}
-	must(t, json.Unmarshal(out, &list))
 	dropped := map[string]int{}
-	for _, s := range list.Sessions {
-		dropped[s.ID] = s.Dropped
+	for _, s := range subs {
+		dropped[s.id] = w.dropped(s.id)
 	}
 	w.kill()
 	w.launch()
@@ -86,4 +74,27 @@ func testLimits(t *testing.T, policy string) {
 	}
 	w.terminate()
 	w.check()
+}
+
+// dropped asks the broker how many messages a session has lost to limits.
+func (w *world) dropped(id string) int {
+	w.t.Helper()
+	out, err := exec.Command(program, "sessions", "--json", "--limit", "0", "--socket", filepath.Join(w.dir, "c.sock")).Output()
+	if err != nil {
+		w.t.Fatalf("midge sessions: %v", err)
+	}
+	var list struct {
+		Sessions []struct {
+			ID      string `json:"id"`
+			Dropped int    `json:"dropped"`
+		} `json:"sessions"`
+	}
+	must(w.t, json.Unmarshal(out, &list))
+	for _, s := range list.Sessions {
+		if s.ID == id {
+			return s.Dropped
+		}
+	}
+	w.t.Fatalf("there is no session %s", id)
+	return 0
 }
