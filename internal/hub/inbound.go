@@ -318,11 +318,12 @@ func (sh *Shard) subscribe(c *Client, filter string, o packet.SubOptions, id uin
 	if !ok {
 		return mqtt.QuotaExceeded, "too many subscriptions"
 	}
+	before := sh.Hub.seq.Load()
 	sh.Hub.enter(c, &sub)
 	delete(c.resting, filter)
 	sh.Hub.Log.Subscribed(c.ID, byte(q), filter)
 	if h := o.RetainHandling(); !shared && cfg.RetainAvailable && (h == 0 || h == 1 && !existed) {
-		sh.startCursor(c, inner, &sub)
+		sh.startCursor(c, inner, &sub, before)
 	}
 	return mqtt.ReasonCode(q), ""
 }

@@ -25,6 +25,9 @@ type cursor struct {
 	// noLocal: messages that this client published are not for it
 	// [MQTT-3.8.3-3].
 	noLocal bool
+	// before is the number that was reached before the subscription was there: what
+	// came later may be on its way live as well.
+	before uint64
 	// left are messages that were read and not sent yet; waited: since an earlier
 	// batch.
 	left   []*record.Message
@@ -82,11 +85,12 @@ func (sh *Shard) retainedDue(e expiring) {
 }
 
 // startCursor begins the delivery of what matches a new subscription. What
-// changes from now on reaches the subscriber live and is skipped here.
-func (sh *Shard) startCursor(c *Client, filter string, s *record.Subscription) {
+// changes from now on reaches the subscriber live and is skipped here. before is
+// the number of the last message before the subscription was entered.
+func (sh *Shard) startCursor(c *Client, filter string, s *record.Subscription, before uint64) {
 	sh.stopCursors(c, filter) // who repeats itself gets one delivery, from the start
 	it := sh.Hub.Retained.Cursor(filter, sh.Hub.seq.Load())
-	c.cursors = append(c.cursors, &cursor{it: it, filter: filter, qos: s.QoS, sub: s.ID, noLocal: s.NoLocal})
+	c.cursors = append(c.cursors, &cursor{it: it, filter: filter, qos: s.QoS, sub: s.ID, noLocal: s.NoLocal, before: before})
 }
 
 func (sh *Shard) stopCursors(c *Client, filter string) {
@@ -165,5 +169,28 @@ func (sh *Shard) sendRetained(c *Client, k *cursor, m *record.Message) bool {
 	c.S.Deliver(m, session.Delivery{QoS: q, Retain: true, SubID: k.sub}, seq, sh.now, fx)
 	sh.apply(c, fx)
 	sh.putFX(fx)
+	if m.Seq > k.before {
+		sh.passed = append(sh.passed, passed{c: c, topic: m.Topic, seq: m.Seq, until: sh.now + passedFor})
+	}
 	return true
+}
+
+// passed is a retained message that changed between the moment its subscriber was
+// entered into the tree and the moment the look-up began. What other loops routed
+// in between is on its way to the subscriber and older.
+type passed struct {
+	c     *Client
+	topic string
+	seq   uint64
+	until record.Instant
+}
+
+// passedFor is how long a loop may take, at most, to hand over what it routed.
+const passedFor = 10 * record.Second
+
+// overtaken reports whether the client has been given a newer value of a retained
+// message than m is: a value never goes back.
+func (sh *Shard) overtaken(c *Client, m *record.Message) bool {
+	sh.passed = slices.DeleteFunc(sh.passed, func(p passed) bool { return p.until < sh.now })
+	return m.Retain && slices.ContainsFunc(sh.passed, func(p passed) bool { return p.c == c && m.Seq < p.seq && p.topic == m.Topic })
 }

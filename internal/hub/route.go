@@ -305,7 +305,7 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 	if c.ended {
 		return
 	}
-	if c.outside(m) || !sh.mayReceive(c, m) {
+	if c.outside(m) || !sh.mayReceive(c, m) || len(sh.passed) > 0 && sh.overtaken(c, m) {
 		if d.Stored {
 			sh.persist(record.Op{Kind: record.Dequeue, Key: c.S.Key(), Seq: seq})
 		}

@@ -50,6 +50,7 @@ type Shard struct {
 	stalled []func()
 	pending int64 // bytes in held
 	unsaved map[string]struct{}
+	passed  []passed
 	frames  frames
 	// routed is the message for which a member of a shared group is looked for;
 	// ableFn is able, made once.
