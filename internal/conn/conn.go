@@ -58,33 +58,6 @@ type Socket interface {
 	Move(to *hub.Shard, then func(*Env))
 }
 
-// Env is what the connections of one loop share.
-type Env struct {
-	Shard *hub.Shard
-	pool  [][]byte
-	vec   [][]byte
-	one   [1][]byte
-	enc   []byte
-}
-
-// NewEnv makes the environment of a shard's connections.
-func NewEnv(sh *hub.Shard) *Env { return &Env{Shard: sh} }
-
-func (e *Env) get() []byte {
-	if n := len(e.pool); n > 0 {
-		b := e.pool[n-1]
-		e.pool = e.pool[:n-1]
-		return b
-	}
-	return make([]byte, 0, 4096)
-}
-
-func (e *Env) put(b []byte) {
-	if cap(b) <= 128<<10 && len(e.pool) < 256 {
-		e.pool = append(e.pool, b[:0])
-	}
-}
-
 type state uint8
 
 const (
@@ -97,43 +70,35 @@ const (
 	stClosed
 )
 
-// Conn is one connection. What a delivery reads and writes is in its first 128
-// bytes, see hub.Client.
+// Conn is one connection. What a delivery reads and writes is in its first 64
+// bytes, see hub.Client, and in buffers that the loop has just used for another.
+// It is 128 bytes long: an idle connection costs little else.
 type Conn struct {
 	// owned by the loop, but for sock and listener, which are immutable
-	sock           Socket
-	env            *Env
-	client         *hub.Client
-	layer          wsproto.Layer
-	waiting        int // bytes in segs and out
-	packets        int32
-	state          state
-	dirty          bool
-	blocked        bool // the socket took less than it was given
-	paused         bool
-	out            []byte // the open end of the output
-	segs           [][]byte
-	countedBytes   int // with countedPackets: its part of the counts of what waits
-	countedPackets int32
-	maxIn          uint32 // bytes of a packet that the client was told it may send, 0: no limit
+	sock    Socket
+	env     *Env
+	client  *hub.Client
+	buf     *buffers // nil when nothing waits, in either direction
+	layered bool     // ext.layer stands between the socket and MQTT
+	state   state
+	dirty   bool
+	blocked bool        // the socket took less than it was given
+	paused  bool        // not read from
+	last    packet.Type // of the last packet received, 0 for none
+	version mqtt.Version
+	poked   bool   // paused by its own full output
+	maxIn   uint32 // bytes of a packet that the client was told it may send, 0: no limit
+	place   uint32 // where it waits to be admitted, if it does
 
 	listener *hub.Listener
-	origin   origin
-	in       []byte // an incomplete frame, or input that waits
 	ext      *ext
 	gate     *gate
 	lastIn   record.Instant
 	timerAt  record.Instant
-	keep     uint16      // seconds, in force
-	place    uint32      // where it waits to be admitted
-	waits    bool        // it does
-	last     packet.Type // of the last packet received, 0 for none
-	version  mqtt.Version
-	ending   session.Ending
-	end      logging.Reason
-	poked    bool           // paused by its own full output
-	held     bool           // paused because the hub does not take its first packet yet
-	stalled  record.Instant // since when that packet has been offered; 0: none is
+	keep     uint16 // seconds, in force
+	origin   origin
+	waits    bool // for admission
+	held     bool // paused because the hub does not take its first packet yet
 	// overlong: the length of the packet at hand was not written in the shortest
 	// form, which 5.0 forbids and CONNECT alone cannot know in time.
 	overlong bool
@@ -152,6 +117,8 @@ type ext struct {
 	asked     bool // the last AUTH was ours, so an answer is due
 	peer      *wsproto.Peer
 	address   string // where the address is none of IP
+	layer     wsproto.Layer
+	stalled   record.Instant // since when the first packet has been offered to the hub, see stall; 0: none is
 }
 
 // New makes a connection that has just been accepted, which has the settings
@@ -165,10 +132,11 @@ func New(env *Env, sock Socket, l *hub.Listener, o Origin, layer wsproto.Layer) 
 // Init is New for a Conn that is part of a larger struct.
 func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, o Origin, layer wsproto.Layer) {
 	l = l.Now()
-	*c = Conn{env: env, sock: sock, listener: l, layer: layer, lastIn: env.Shard.Now()}
+	*c = Conn{env: env, sock: sock, listener: l, lastIn: env.Shard.Now()}
 	c.from(o)
 	env.Shard.Count.Sockets++
 	if layer != nil {
+		c.extra().layer, c.layered = layer, true
 		c.start()
 	}
 	cfg := env.Shard.Hub.Cfg()
@@ -182,7 +150,7 @@ func (c *Conn) Init(env *Env, sock Socket, l *hub.Listener, o Origin, layer wspr
 }
 
 // Describe implements hub.Link.
-func (c *Conn) Describe() (address string, waiting int) { return c.Address(), c.waiting }
+func (c *Conn) Describe() (address string, waiting int) { return c.Address(), c.waiting() }
 
 // Client is the client the connection carries, nil before CONNACK.
 func (c *Conn) Client() *hub.Client { return c.client }
@@ -249,11 +217,11 @@ func (c *Conn) Input(b []byte) {
 	if c.state >= stClosing {
 		return
 	}
-	if c.layer == nil {
+	if !c.layered {
 		c.feed(b)
 		return
 	}
-	c.layered(b)
+	c.throughLayer(b)
 }
 
 // EOF tells that the peer has closed or the socket failed (err not nil).
@@ -263,21 +231,21 @@ func (c *Conn) EOF(err error) {
 		return
 	}
 	if c.state < stClosing {
-		c.end = logging.ReasonClosedByClient
+		why := logging.ReasonClosedByClient
 		// Before CONNECT a reset is how some health checks end.
 		if err != nil && (c.state != stConnect || !errors.Is(err, syscall.ECONNRESET)) {
-			c.end = logging.SocketReason(err)
+			why = logging.SocketReason(err)
 		}
-		c.detach("")
+		c.detach(why, "", session.Ending{})
 	}
 	c.shut()
 }
 
 // feed works on application bytes.
 func (c *Conn) feed(b []byte) {
-	if len(c.in) > 0 || c.paused && c.state == stAuth {
+	if c.hasInput() || c.paused && c.state == stAuth {
 		c.save(b)
-		b = c.in
+		b = c.buf.in
 	}
 	for ahead := 0; len(b) > 0 && c.ready(); ahead-- {
 		if ahead == 0 {
@@ -290,13 +258,11 @@ func (c *Conn) feed(b []byte) {
 		b = b[n:]
 	}
 	if len(b) == 0 || c.state >= stClosing {
-		if c.in != nil {
-			c.in = nil
-		}
+		c.dropInput()
 		return
 	}
-	if len(c.in) > 0 && &b[len(b)-1] == &c.in[len(c.in)-1] {
-		c.in = c.in[:copy(c.in, b)]
+	if c.hasInput() && &b[len(b)-1] == &c.buf.in[len(c.buf.in)-1] {
+		c.buf.in = c.buf.in[:copy(c.buf.in, b)]
 		return
 	}
 	c.save(b)
@@ -339,10 +305,11 @@ func (c *Conn) ready() bool {
 }
 
 func (c *Conn) save(b []byte) {
-	if c.in == nil {
-		c.in = make([]byte, 0, max(firstPartial, len(b)))
+	p := c.use()
+	if p.in == nil {
+		p.in = make([]byte, 0, max(firstPartial, len(b)))
 	}
-	c.in = append(c.in, b...)
+	p.in = append(p.in, b...)
 }
 
 // frame works on the packet at the start of b and returns its length, 0 when it
@@ -450,49 +417,48 @@ func (c *Conn) fail(e hub.End) {
 	if c.state >= stClosing {
 		return
 	}
-	c.end = e.Reason
 	open := c.state == stOpen
 	c.dropGate()
 	if open && c.version == mqtt.V5 && e.Code != mqtt.Success {
 		c.sendDisconnect(e)
 	}
-	c.detach(e.Text)
+	c.detach(e.Reason, e.Text, session.Ending{})
 	c.closeSoon()
 }
 
 // closeSoon writes what is left, then closes.
 func (c *Conn) closeSoon() {
-	if c.layer != nil {
+	if c.layered {
 		c.encode()
-		if b := c.layer.Close(nil, wsproto.CloseNormal); len(b) > 0 {
+		if b := c.ext.layer.Close(nil, wsproto.CloseNormal); len(b) > 0 {
 			c.queueRaw(b)
 		}
 	}
 	c.state = stClosing
-	c.in = nil
+	c.dropInput()
 	c.arm(c.env.Shard.Now() + lingerTime)
 	c.mark()
 }
 
 // detach leaves the session and tells the log, once; detail says more than the
 // reason does.
-func (c *Conn) detach(detail string) {
+func (c *Conn) detach(why logging.Reason, detail string, e session.Ending) {
 	if c.client == nil {
-		if c.state != stConnect || c.end != logging.ReasonClosedByClient {
-			c.logEnd(detail)
+		if c.state != stConnect || why != logging.ReasonClosedByClient {
+			c.logEnd(why, detail)
 		}
 		return
 	}
-	c.logEnd(detail)
+	c.logEnd(why, detail)
 	cl := c.client
 	c.client = nil
-	c.env.Shard.Detached(cl, c, c.ending)
+	c.env.Shard.Detached(cl, c, e)
 }
 
 // logEnd counts the end of the connection and writes the log line.
-func (c *Conn) logEnd(detail string) {
+func (c *Conn) logEnd(why logging.Reason, detail string) {
 	sh := c.env.Shard
-	d := logging.Disconnect{ID: c.name(), Addr: c.Address(), Why: c.end, Phase: c.phase(), Detail: detail}
+	d := logging.Disconnect{ID: c.name(), Addr: c.Address(), Why: why, Phase: c.phase(), Detail: detail}
 	sh.Count.Ends[d.Cause()]++
 	if !sh.Hub.Log.ConnectionsEnabled() {
 		return
@@ -524,14 +490,9 @@ func (c *Conn) shut() {
 	}
 	c.state = stClosed
 	c.settle()
-	c.in, c.segs, c.gate = nil, nil, nil
+	c.gate = nil
 	c.drop()
-	if c.out != nil {
-		c.env.put(c.out)
-		c.out = nil
-	}
-	c.waiting, c.packets = 0, 0
-	c.count()
+	c.forget()
 	c.listener.Count(-1)
 	c.sock.Close()
 }
@@ -551,7 +512,7 @@ func (c *Conn) unpark() {
 	}
 	c.paused = false
 	c.sock.Resume()
-	if len(c.in) > 0 {
+	if c.hasInput() {
 		c.feed(nil)
 	}
 }

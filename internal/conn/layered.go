@@ -12,40 +12,40 @@ import (
 
 // start prepares the layer of a connection that has just been accepted.
 func (c *Conn) start() {
-	if a, ok := c.layer.(wsproto.Async); ok {
+	if a, ok := c.ext.layer.(wsproto.Async); ok {
 		sh := c.env.Shard
 		// The connection moves to another loop only after CONNECT, when handshakes
 		// are over and no file is served.
 		a.Notify(func() { sh.Post(c.wake) })
 	}
-	if b := c.layer.Start(nil); len(b) > 0 {
+	if b := c.ext.layer.Start(nil); len(b) > 0 {
 		c.queueRaw(b)
 	}
 }
 
 // wake lets a layer say what it has done elsewhere.
 func (c *Conn) wake() {
-	if c.state >= stClosing || c.layer == nil {
+	if c.state >= stClosing || !c.layered {
 		return
 	}
-	c.layered(nil)
+	c.throughLayer(nil)
 	if c.state == stConnect {
 		c.unpark()
 	}
 }
 
-// layered takes bytes through the layer.
-func (c *Conn) layered(b []byte) {
-	app, raw, err := c.layer.Inbound(b[:0], b, nil)
+// throughLayer takes bytes through the layer.
+func (c *Conn) throughLayer(b []byte) {
+	app, raw, err := c.ext.layer.Inbound(b[:0], b, nil)
 	if len(raw) > 0 {
 		c.queueRaw(raw)
 	}
 	if c.state == stConnect {
-		if p, ok := c.layer.(wsproto.Preface); ok && err == nil {
+		if p, ok := c.ext.layer.(wsproto.Preface); ok && err == nil {
 			c.afterPreface(p, app)
 			return
 		}
-		if a, ok := c.layer.(wsproto.Async); ok && err == nil && a.Full() {
+		if a, ok := c.ext.layer.(wsproto.Async); ok && err == nil && a.Full() {
 			c.park()
 		}
 	}
@@ -66,11 +66,11 @@ func (c *Conn) afterPreface(p wsproto.Preface, rest []byte) {
 	if addr != "" {
 		c.from(Origin{Text: addr})
 	}
-	if peer := wsproto.PeerOf(c.layer); peer != nil {
+	if peer := wsproto.PeerOf(c.ext.layer); peer != nil {
 		c.extra().peer = peer
 		c.env.Shard.Hub.Log.NegotiatedBefore(c.Address(), peer.TLSVersion, peer.Cipher)
 	}
-	c.layer = next
+	c.ext.layer, c.layered = next, next != nil
 	if next != nil {
 		c.start()
 	}
@@ -79,7 +79,7 @@ func (c *Conn) afterPreface(p wsproto.Preface, rest []byte) {
 	case next == nil:
 		c.feed(rest)
 	default:
-		c.layered(rest)
+		c.throughLayer(rest)
 	}
 }
 
@@ -114,15 +114,18 @@ func (c *Conn) layerEnd(err error) {
 
 // drop ends what a layer does elsewhere.
 func (c *Conn) drop() {
-	if a, ok := c.layer.(wsproto.Async); ok {
+	if !c.layered {
+		return
+	}
+	if a, ok := c.ext.layer.(wsproto.Async); ok {
 		a.Drop()
 	}
 }
 
 // peer is what is known about the peer from below MQTT, nil for nothing.
 func (c *Conn) peer() *wsproto.Peer {
-	if c.layer != nil {
-		if p := wsproto.PeerOf(c.layer); p != nil {
+	if c.layered {
+		if p := wsproto.PeerOf(c.ext.layer); p != nil {
 			return p
 		}
 	}

@@ -39,15 +39,16 @@ func (c *Conn) Frame(f *hub.Frame) session.Drop {
 	if why := c.full(); why != session.DropNone {
 		return why
 	}
-	if c.layer == nil && (len(f.B) >= byReference || c.blocked && len(f.B) >= shareBlocked) {
+	p := c.use()
+	if !c.layered && (len(f.B) >= byReference || c.blocked && len(f.B) >= shareBlocked) {
 		f.Own()
-		c.closeSegment()
-		c.segs = append(c.segs, f.B)
+		p.closeSegment()
+		p.segs = append(p.segs, f.B)
 	} else {
-		if c.out == nil {
-			c.out = c.env.get()
+		if p.out == nil {
+			p.out = c.env.get()
 		}
-		c.out = append(c.out, f.B...)
+		p.out = append(p.out, f.B...)
 	}
 	c.sent(len(f.B))
 	n := &c.env.Shard.Count
@@ -59,14 +60,14 @@ func (c *Conn) Frame(f *hub.Frame) session.Drop {
 // full reports whether QoS 0 has to be dropped: the socket does not take what
 // waits, and that is at its limit.
 func (c *Conn) full() session.Drop {
-	if !c.blocked {
+	if !c.blocked || c.buf == nil {
 		return session.DropNone
 	}
 	cfg := c.env.Shard.Hub.Cfg()
 	switch {
-	case cfg.MaxOutput > 0 && c.waiting >= cfg.MaxOutput:
+	case cfg.MaxOutput > 0 && c.buf.waiting >= cfg.MaxOutput:
 		return session.DropOutputBytes
-	case cfg.MaxOutputPackets > 0 && int(c.packets) >= cfg.MaxOutputPackets:
+	case cfg.MaxOutputPackets > 0 && int(c.buf.packets) >= cfg.MaxOutputPackets:
 		return session.DropOutputCount
 	}
 	return session.DropNone
@@ -74,53 +75,56 @@ func (c *Conn) full() session.Drop {
 
 // sent accounts for n bytes of one packet that were added to the output.
 func (c *Conn) sent(n int) {
-	c.waiting += n
-	c.packets++
+	p := c.buf
+	p.waiting += n
+	p.packets++
 	c.env.Shard.Count.PacketsSent++
 	switch {
-	case !c.blocked && c.waiting >= flushAt:
+	case !c.blocked && p.waiting >= flushAt:
 		c.Flush()
 	default:
 		c.mark()
 	}
 	// Acknowledgements are never dropped; a peer that asks for more than it reads
 	// is not read from.
-	if limit := c.env.Shard.Hub.Cfg().MaxOutput; c.blocked && limit > 0 && c.waiting > 2*limit && !c.paused {
+	if limit := c.env.Shard.Hub.Cfg().MaxOutput; c.blocked && limit > 0 && c.waiting() > 2*limit && !c.paused {
 		c.poked = true
 		c.park()
 	}
 }
 
 // closeSegment makes the open end a segment of its own.
-func (c *Conn) closeSegment() {
-	if len(c.out) > 0 {
-		c.segs = append(c.segs, c.out)
-		c.out = nil
+func (p *buffers) closeSegment() {
+	if len(p.out) > 0 {
+		p.segs = append(p.segs, p.out)
+		p.out = nil
 	}
 }
 
 // queueRaw adds bytes below all layers, behind what is waiting. b is kept.
 func (c *Conn) queueRaw(b []byte) {
+	p := c.use()
 	c.encode()
-	c.closeSegment()
-	c.segs = append(c.segs, b)
-	c.waiting += len(b)
+	p.closeSegment()
+	p.segs = append(p.segs, b)
+	p.waiting += len(b)
 	c.mark()
 }
 
 // encode passes waiting application bytes through the layer. With a layer, out
 // holds application bytes until then and segs what is ready for the socket.
 func (c *Conn) encode() {
-	if c.layer == nil || len(c.out) == 0 || !c.layer.Open() {
+	p := c.buf
+	if !c.layered || p == nil || len(p.out) == 0 || !c.ext.layer.Open() {
 		return
 	}
-	app := c.out
-	raw := c.layer.Outbound(c.env.get(), app)
-	c.waiting += len(raw) - len(app)
+	app := p.out
+	raw := c.ext.layer.Outbound(c.env.get(), app)
+	p.waiting += len(raw) - len(app)
 	c.env.put(app)
-	c.out = nil
+	p.out = nil
 	if len(raw) > 0 {
-		c.segs = append(c.segs, raw)
+		p.segs = append(p.segs, raw)
 	}
 }
 
@@ -131,13 +135,13 @@ func (c *Conn) Flush() {
 	if c.state == stClosed {
 		return
 	}
-	if c.layer != nil && c.layer.Open() && c.state < stClosing {
+	if c.layered && c.ext.layer.Open() && c.state < stClosing {
 		c.encode()
 	}
-	if c.waiting > 0 && !c.blocked {
+	if c.waiting() > 0 && !c.blocked {
 		c.write()
 	}
-	if c.waiting == 0 {
+	if c.waiting() == 0 {
 		c.drained()
 	}
 }
@@ -152,14 +156,14 @@ func (c *Conn) Writable() {
 func (c *Conn) Blocked() bool { return c.blocked }
 
 func (c *Conn) write() {
-	e := c.env
+	e, p := c.env, c.buf
 	var bufs [][]byte
-	if len(c.segs) == 0 {
-		e.one[0] = c.out
+	if len(p.segs) == 0 {
+		e.one[0] = p.out
 		bufs = e.one[:]
 	} else {
-		e.vec = append(append(e.vec[:0], c.segs...), c.out)
-		if len(c.out) == 0 {
+		e.vec = append(append(e.vec[:0], p.segs...), p.out)
+		if len(p.out) == 0 {
 			e.vec = e.vec[:len(e.vec)-1]
 		}
 		bufs = e.vec
@@ -173,58 +177,60 @@ func (c *Conn) write() {
 		return
 	}
 	e.Shard.Count.BytesSent += uint64(n)
-	if n == c.waiting {
-		clear(c.segs)
-		c.segs = c.segs[:0]
-		if cap(c.segs) > 64 {
-			c.segs = nil
+	if n == p.waiting {
+		clear(p.segs)
+		p.segs = p.segs[:0]
+		if cap(p.segs) > 64 {
+			p.segs = nil
 		}
-		if c.out != nil {
-			e.put(c.out)
-			c.out = nil
+		if p.out != nil {
+			e.put(p.out)
+			p.out = nil
 		}
-		c.waiting, c.packets = 0, 0
+		p.waiting, p.packets = 0, 0
 		c.count()
+		c.release()
 		return
 	}
 	c.blocked = true
-	c.packets = int32(int64(c.packets) * int64(c.waiting-n) / int64(c.waiting))
-	c.waiting -= n
-	c.advance(n)
+	p.packets = int32(int64(p.packets) * int64(p.waiting-n) / int64(p.waiting))
+	p.waiting -= n
+	p.advance(n)
 	c.count()
 }
 
 // count brings the counts of what waits up to date. It is asked only after a
 // write, so they are of what sockets did not take.
 func (c *Conn) count() {
-	if c.waiting == c.countedBytes {
+	p := c.buf
+	if p.waiting == p.countedBytes {
 		return
 	}
 	n := &c.env.Shard.Count
-	n.OutBytes += int64(c.waiting - c.countedBytes)
-	n.OutPackets += int64(c.packets - c.countedPackets)
-	c.countedBytes, c.countedPackets = c.waiting, c.packets
+	n.OutBytes += int64(p.waiting - p.countedBytes)
+	n.OutPackets += int64(p.packets - p.countedPackets)
+	p.countedBytes, p.countedPackets = p.waiting, p.packets
 }
 
 // advance drops the first n bytes of what waits.
-func (c *Conn) advance(n int) {
+func (p *buffers) advance(n int) {
 	k := 0
-	for k < len(c.segs) && n >= len(c.segs[k]) {
-		n -= len(c.segs[k])
-		c.segs[k] = nil
+	for k < len(p.segs) && n >= len(p.segs[k]) {
+		n -= len(p.segs[k])
+		p.segs[k] = nil
 		k++
 	}
 	if k > 0 {
-		c.segs = c.segs[:copy(c.segs, c.segs[k:])]
+		p.segs = p.segs[:copy(p.segs, p.segs[k:])]
 	}
 	if n == 0 {
 		return
 	}
-	if len(c.segs) > 0 {
-		c.segs[0] = c.segs[0][n:]
+	if len(p.segs) > 0 {
+		p.segs[0] = p.segs[0][n:]
 		return
 	}
-	c.out = c.out[:copy(c.out, c.out[n:])]
+	p.out = p.out[:copy(p.out, p.out[n:])]
 }
 
 // drained follows a write that left nothing.
@@ -240,8 +246,10 @@ func (c *Conn) drained() {
 	case stClosed, stLinger:
 		return
 	case stConnect:
-		if a, ok := c.layer.(wsproto.Async); ok {
-			a.Drained()
+		if c.layered {
+			if a, ok := c.ext.layer.(wsproto.Async); ok {
+				a.Drained()
+			}
 		}
 		return
 	default: // the others need nothing
@@ -257,7 +265,7 @@ func (c *Conn) drained() {
 
 // Room implements hub.Link.
 func (c *Conn) Room() bool {
-	return c.waiting < roomBelow && c.state == stOpen && (c.gate == nil || c.gate.suback == 0)
+	return c.waiting() < roomBelow && c.state == stOpen && (c.gate == nil || c.gate.suback == 0)
 }
 
 // Send implements hub.Link.
@@ -281,10 +289,11 @@ func (c *Conn) Send(s *session.Send, gated uint64) (held bool) {
 	case hold:
 		dst = c.gate.buf
 	default:
-		if c.out == nil {
-			c.out = c.env.get()
+		p := c.use()
+		if p.out == nil {
+			p.out = c.env.get()
 		}
-		dst = c.out
+		dst = p.out
 	}
 	before := len(dst)
 	dst = c.append(dst, s)
@@ -293,7 +302,7 @@ func (c *Conn) Send(s *session.Send, gated uint64) (held bool) {
 		c.gate.hold(dst, gated, s.Type)
 		return true
 	}
-	c.out = dst
+	c.buf.out = dst
 	if n > 0 {
 		c.sent(n)
 	}
@@ -338,12 +347,13 @@ func (c *Conn) Release(ticket uint64) {
 	if k == 0 {
 		return
 	}
-	if c.out == nil {
-		c.out = c.env.get()
+	p := c.use()
+	if p.out == nil {
+		p.out = c.env.get()
 	}
-	c.out = append(c.out, g.buf[:end]...)
-	c.waiting += end
-	c.packets += int32(count)
+	p.out = append(p.out, g.buf[:end]...)
+	p.waiting += end
+	p.packets += int32(count)
 	c.env.Shard.Count.PacketsSent += uint64(count)
 	c.mark()
 	if c.client != nil {
@@ -469,12 +479,13 @@ func (c *Conn) sendDisconnect(e hub.End) {
 
 func (c *Conn) appendOut(b []byte) {
 	c.env.enc = b
-	if c.out == nil {
-		c.out = c.env.get()
+	p := c.use()
+	if p.out == nil {
+		p.out = c.env.get()
 	}
-	c.out = append(c.out, b...)
-	c.waiting += len(b)
-	c.packets++
+	p.out = append(p.out, b...)
+	p.waiting += len(b)
+	p.packets++
 	c.env.Shard.Count.PacketsSent++
 	c.mark()
 }

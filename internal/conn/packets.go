@@ -119,7 +119,7 @@ func (c *Conn) publish(first byte, body, raw []byte) (*hub.End, error) {
 	}
 	end := c.env.Shard.ClientPublish(c.client, &p, topic, raw, c.listener)
 	if end != hub.Wait && end != hub.WaitOrEnd {
-		c.stalled = 0
+		c.calm()
 	}
 	return end, nil
 }
@@ -162,6 +162,7 @@ func (c *Conn) disconnect(first byte, body []byte) (*hub.End, error) {
 		return nil, err
 	}
 	c.env.Shard.DebugReceived(c.client, packet.DISCONNECT)
+	var ending session.Ending
 	if c.version == mqtt.V5 {
 		if err := packet.CheckRole(packet.DISCONNECT, false, p.Props.Set()); err != nil {
 			return nil, err
@@ -173,13 +174,12 @@ func (c *Conn) disconnect(first byte, body []byte) (*hub.End, error) {
 			if !c.client.S.MayChangeExpiry(n) {
 				return &hub.End{Code: mqtt.ProtocolError, Reason: logging.ReasonProtocolError, Text: "session expiry was 0"}, nil
 			}
-			c.ending.HasExpiry, c.ending.Expiry = true, n
+			ending.HasExpiry, ending.Expiry = true, n
 		}
 	}
 	// Any other reason leaves the will to be published [U5-3.14.2-3].
-	c.ending.Normal = p.Code == mqtt.Success
-	c.end = logging.ReasonNone
-	c.detach("")
+	ending.Normal = p.Code == mqtt.Success
+	c.detach(logging.ReasonNone, "", ending)
 	c.closeSoon()
 	return nil, nil
 }
@@ -309,7 +309,7 @@ func (c *Conn) Accept(cl *hub.Client, a *hub.Admission) {
 		}
 		log.Connected(c.Address(), a.ID, int(a.Version), a.CleanStart, a.AskedKeepAlive, user)
 	}
-	if c.layer != nil {
+	if c.layered {
 		c.negotiated(a.ID)
 	}
 }
@@ -345,7 +345,6 @@ func (c *Conn) refuse(e *hub.End, v mqtt.Version) {
 	if c.state >= stClosing {
 		return
 	}
-	c.end = e.Reason
 	c.version = v
 	switch {
 	case v == mqtt.V5 && e.Code != mqtt.Success:
@@ -375,7 +374,7 @@ func (c *Conn) refuse(e *hub.End, v mqtt.Version) {
 			c.appendOut(p.Append(c.env.enc[:0], v))
 		}
 	}
-	c.logEnd(e.Text)
+	c.logEnd(e.Reason, e.Text)
 	c.closeSoon()
 }
 

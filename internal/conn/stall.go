@@ -17,13 +17,14 @@ const (
 // was read, and reads no further.
 func (c *Conn) stall(e *hub.End) {
 	now := c.env.Shard.Now()
-	if c.stalled == 0 {
-		c.stalled = now
+	x := c.extra()
+	if x.stalled == 0 {
+		x.stalled = now
 	}
 	if e == hub.Wait {
 		c.env.Shard.Stall(c.again)
 	} else {
-		if now-c.stalled >= stallTime {
+		if now-x.stalled >= stallTime {
 			c.fail(*e)
 			return
 		}
@@ -32,6 +33,13 @@ func (c *Conn) stall(e *hub.End) {
 	c.held = true
 	c.env.Shard.Count.PacketsReceived-- // it will be received again
 	c.park()
+}
+
+// calm tells that the hub has taken what it was offered.
+func (c *Conn) calm() {
+	if c.ext != nil {
+		c.ext.stalled = 0
+	}
 }
 
 // again offers the packet once more.
