@@ -543,14 +543,15 @@ func TestPluginsThatAreNotThere(t *testing.T) {
 		"plugin mosquitto_persist_sqlite.so\nplugin_opt_sync maybe\n":                   "Error: Invalid 'plugin_opt_sync' value (maybe).\nError found at t.conf:2.",
 		"persistence true\nplugin mosquitto_persist_sqlite.so\n":                        "Error: The persist-sqlite plugin must not be combined with 'persistence true'.\nError found at t.conf:2.",
 		"acl_file a\nlistener 1\nplugin mosquitto_acl_file.so\nplugin_opt_acl_file b\n": "Error: The listener '1' has two of 'acl_file', 'a' and 'b'; midge reads one.\nError found at t.conf:3.",
-		"plugin_opt_acl_file b\n":                                                       "Error: The 'plugin_opt_acl_file' option requires plugin/global_plugin/plugin_load to be defined first.\nError found at t.conf:1.",
-		"plugin mosquitto_acl_file.so\nplugin_opt_ab b\n":                               "Error: Invalid 'plugin_opt_ab' config option.\nError found at t.conf:2.",
-		"allow_anonymous true\nper_listener_settings true\n":                            "Error: per_listener_settings must be set before any other security settings.\nError found at t.conf:2.",
-		"per_listener_settings true\nacl_file a\n":                                      "Error: The 'acl_file' option requires a listener to be defined first.\nError found at t.conf:2.",
-		"listener 1\ncertfile a\n":                                                      "Error: Both certfile and keyfile must be provided to enable a TLS listener.\nError found at t.conf:1.",
-		"listener 1\ncafile a\n":                                                        "Error: cafile and capath need certfile and keyfile to enable a TLS listener.\nError found at t.conf:1.",
-		"listener 1\nenable_proxy_protocol 2\nuse_subject_as_username true\n":           "Error: enable_proxy_protocol 2 cannot be combined with certfile, keyfile or use_subject_as_username.\nError found at t.conf:1.",
-		"listener 1\ncertfile a\npsk_file b\n":                                          "Error: Cannot use both certificate and psk encryption in a single listener.\nError found at t.conf:3.",
+
+		"plugin_opt_acl_file b\n":                                             "Error: The 'plugin_opt_acl_file' option requires plugin/global_plugin/plugin_load to be defined first.\nError found at t.conf:1.",
+		"plugin mosquitto_acl_file.so\nplugin_opt_ab b\n":                     "Error: Invalid 'plugin_opt_ab' config option.\nError found at t.conf:2.",
+		"allow_anonymous true\nper_listener_settings true\n":                  "Error: per_listener_settings must be set before any other security settings.\nError found at t.conf:2.",
+		"per_listener_settings true\nacl_file a\n":                            "Error: The 'acl_file' option requires a listener to be defined first.\nError found at t.conf:2.",
+		"listener 1\ncertfile a\n":                                            "Error: Both certfile and keyfile must be provided to enable a TLS listener.\nError found at t.conf:1.",
+		"listener 1\ncafile a\n":                                              "Error: cafile and capath need certfile and keyfile to enable a TLS listener.\nError found at t.conf:1.",
+		"listener 1\nenable_proxy_protocol 2\nuse_subject_as_username true\n": "Error: enable_proxy_protocol 2 cannot be combined with certfile, keyfile or use_subject_as_username.\nError found at t.conf:1.",
+		"listener 1\ncertfile a\npsk_file b\n":                                "Error: Cannot use both certificate and psk encryption in a single listener.\nError found at t.conf:3.",
 	} {
 		_, _, err := load(t, text, Args{})
 		var e *Error

@@ -53,9 +53,6 @@ func dialWire(t *testing.T, addr, id string) *wireClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = n.Close() })
-	if err := n.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
 	w := &wireClient{t: t, Conn: n}
 	w.send(&rawmqtt.Packet{Type: rawmqtt.CONNECT, Connect: &rawmqtt.Connect{Name: "MQTT", Level: 5, Clean: true, ClientID: id}})
 	w.want(rawmqtt.CONNACK)
@@ -67,7 +64,17 @@ func (w *wireClient) send(p *rawmqtt.Packet) {
 	if p.Flags == 0 {
 		p.Flags = rawmqtt.FixedFlags(p.Type)
 	}
+	w.patient()
 	if _, err := w.Write(p.Encode(rawmqtt.V5)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// patient bounds the next step alone: a whole test may take long on a busy
+// machine.
+func (w *wireClient) patient() {
+	w.t.Helper()
+	if err := w.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -84,7 +91,8 @@ func (w *wireClient) want(typ byte) *rawmqtt.Packet {
 			w.buf = bytes.Clone(rest)
 			return p
 		}
-		b := make([]byte, 4096)
+		b := make([]byte, 64<<10)
+		w.patient()
 		n, err := w.Read(b)
 		if err != nil && !errors.Is(err, io.EOF) || n == 0 {
 			w.t.Fatalf("%s is awaited: %v", rawmqtt.TypeName(typ), err)

@@ -33,7 +33,7 @@ import (
 	"github.com/midgemq/midge/mqtt"
 )
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 type buffer struct {
 	mu sync.Mutex
