@@ -107,19 +107,25 @@ func (x *inspection) highest() uint64 {
 	return h
 }
 
+// inTables is up to which group everything is in tables, as far as they can be
+// read.
+func (x *inspection) inTables() uint64 {
+	if x.all {
+		return max(x.flushed, x.elsewhere) // memtables are flushed in order
+	}
+	return x.flushed
+}
+
 // missing counts the groups that are nowhere though later ones are. Behind a
 // table that does not tell how far it goes only what the logs begin with counts.
 func (x *inspection) missing() (n uint64) {
-	h, from := x.highest(), x.flushed
+	h, from := x.highest(), x.inTables()
 	if x.unread {
 		lowest := h
 		for g := range x.groups {
 			lowest = min(lowest, g)
 		}
 		from = max(from, lowest)
-	}
-	if x.all {
-		from = max(from, x.elsewhere) // memtables are flushed in order
 	}
 	for g := from + 1; g <= h; g++ {
 		if !x.groups[g] {

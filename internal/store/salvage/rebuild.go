@@ -49,18 +49,32 @@ type rebuild struct {
 	sources []source
 	ranges  []Range
 	records int
+	// old is what logs still hold of groups that are in tables, and its deletions.
+	old      []entry
+	oldTombs []tombstone
 }
 
-// collect opens all sources.
+// collect opens all sources. What a log holds of groups that are in tables is
+// left aside: Pebble drops a deletion with the last thing it deletes and the
+// sequence numbers of what lies lowest, so an old log, above all one with a hole,
+// could bring back what was deleted and hide what is newer.
 func (r *rebuild) collect() {
 	var fromLogs []entry
+	inTables := uint64(0)
+	if r.live != nil { // else a table may be gone, and an old log is all there is
+		inTables = r.inTables()
+	}
 	for _, l := range r.logs {
 		b, err := r.read(l.name)
 		if err != nil {
 			continue // inspect has said so
 		}
 		for _, batch := range walk(b, l.number).records {
-			fromLogs = r.batch(fromLogs, batch)
+			if n, ok := groupNumber(batch); ok && n <= inTables {
+				r.old = appendBatch(r.old, &r.oldTombs, batch)
+			} else {
+				fromLogs = appendBatch(fromLogs, &r.tombs, batch)
+			}
 		}
 	}
 	slices.SortStableFunc(fromLogs, compare)
@@ -79,8 +93,8 @@ func compare(a, b entry) int {
 	return cmp.Compare(b.seq, a.seq)
 }
 
-// batch adds what a batch from a log changes.
-func (r *rebuild) batch(to []entry, batch []byte) []entry {
+// appendBatch adds what a batch from a log changes.
+func appendBatch(to []entry, tombs *[]tombstone, batch []byte) []entry {
 	h, ok := batchrepr.ReadHeader(batch)
 	if !ok {
 		return to
@@ -97,7 +111,7 @@ func (r *rebuild) batch(to []entry, batch []byte) []entry {
 		case pebble.InternalKeyKindDelete, pebble.InternalKeyKindSingleDelete, pebble.InternalKeyKindDeleteSized:
 			to = append(to, entry{key: key, seq: seq, deleted: true})
 		case pebble.InternalKeyKindRangeDelete:
-			r.tombs = append(r.tombs, tombstone{key, value, seq})
+			*tombs = append(*tombs, tombstone{key, value, seq})
 		case pebble.InternalKeyKindLogData:
 			continue // has no number of its own
 		default: // the engine writes no other
@@ -339,10 +353,48 @@ func (r *rebuild) write(dir string) (err error) {
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return errors.Join(err, db.Close())
 	}
+	if err := r.fill(db); err != nil {
+		return errors.Join(err, db.Close())
+	}
 	if err := db.Flush(); err != nil { // makes it durable
 		return errors.Join(err, db.Close())
 	}
 	return db.Close()
+}
+
+// fill puts into the holes of damaged tables what old logs still have for them.
+func (r *rebuild) fill(db *pebble.DB) error {
+	if len(r.ranges) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(r.old, compare)
+	cover := newCover(r.oldTombs)
+	var last []byte
+	for i, e := range r.old {
+		if i > 0 && bytes.Equal(last, e.key) {
+			continue // an older version
+		}
+		last = e.key
+		if e.deleted || cover.newest(e.key) > e.seq || !slices.ContainsFunc(r.ranges, func(g Range) bool { return g.holds(e.key) }) {
+			continue
+		}
+		_, closer, err := db.Get(e.key)
+		if err == nil {
+			err = closer.Close()
+		} else if errors.Is(err, pebble.ErrNotFound) {
+			r.records++
+			err = db.Set(e.key, e.value, pebble.NoSync)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holds reports whether a record under the key may be missing.
+func (g Range) holds(key []byte) bool {
+	return bytes.Compare(key, g.From) >= 0 && (g.To == nil || bytes.Compare(key, g.To) < 0)
 }
 
 // cover answers for ascending keys which tombstone over them is the newest.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/midgemq/midge/internal/record"
@@ -420,6 +421,57 @@ func TestEndOfEndedLog(t *testing.T) {
 		if r.Losses() != c.lost || r.OpenEnd != (c.lost > 0) || len(after) != len(before)-int(c.lost) {
 			t.Errorf("%d of %d things, %+v", len(after), len(before), r)
 		}
+	}
+}
+
+// TestOldLog: what an old log says of groups that are in tables does not count.
+// Here the log has a hole where a subscription and a retained message were
+// deleted, and of both nothing is left in the table.
+func TestOldLog(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	st, err := pebblestore.Open(dir, opts(fs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, st, record.Op{Kind: record.PutSession, Session: &record.Session{Key: 1, ClientID: "c", Expiry: mqtt.NeverExpires}},
+		record.Op{Kind: record.PutSubscription, Key: 1, Sub: &record.Subscription{Filter: "gone", QoS: 1}},
+		record.Op{Kind: record.PutRetained, Entry: record.Queued{Msg: message("r/gone", "x")}})
+	commit(t, st, record.Op{Kind: record.DeleteSubscription, Key: 1, Filter: "gone"}, record.Op{Kind: record.DeleteRetained, Filter: "r/gone"})
+	commit(t, st, record.Op{Kind: record.PutRetained, Entry: record.Queued{Msg: message("r/there", "x")}})
+	before := copyFS(t, fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))}))
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var name string
+	for _, n := range names(t, before, dir) {
+		if strings.HasSuffix(n, ".log") {
+			name = n
+		}
+	}
+	log := readFile(t, before, before.PathJoin(dir, name))
+	w := walk(log, 0)
+	for number := uint32(1); len(w.at) == 0 && number < 100; number++ {
+		w = walk(log, number)
+	}
+	// The next start puts the log's content into a table, and a compaction makes
+	// another one of it, which the deletions are not in.
+	fs = copyFS(t, before)
+	db, err := pebble.Open(dir, options(fs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Flush(), db.Compact(t.Context(), []byte{0}, []byte{0xff}, false), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	hole := len(w.at) - 2
+	log[w.at[hole]+chunkHead+20] ^= 1
+	writeFile(t, fs, fs.PathJoin(dir, name), log)
+	after, r := reopen(t, fs)
+	if !r.Damaged() || r.Losses() != 0 {
+		t.Errorf("%+v", r)
+	}
+	if len(after) != 2 || after["r/there"] != "x" || strings.Contains(after["s/c"], "gone") {
+		t.Errorf("%q", after)
 	}
 }
 
