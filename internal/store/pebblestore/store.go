@@ -157,7 +157,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		o.FS = vfs.Default
+		o.FS = Files
 	}
 	if o.Clock == nil {
 		start := time.Now()

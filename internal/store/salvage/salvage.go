@@ -116,7 +116,7 @@ var errDamaged = errors.New("damaged")
 func Open(dir string, o pebblestore.Options) (*pebblestore.Store, Report, error) {
 	fs := o.FS
 	if fs == nil {
-		fs = vfs.Default
+		fs = pebblestore.Files
 	}
 	var x *inspection
 	o.Check = func(fs vfs.FS, dir string) error {
@@ -224,7 +224,7 @@ func syncParent(fs vfs.FS, dir string) error {
 }
 
 // Lock takes the lock of a store, as a broker does, or fails if one uses it.
-func Lock(dir string) (io.Closer, error) { return lock(vfs.Default, dir) }
+func Lock(dir string) (io.Closer, error) { return lock(pebblestore.Files, dir) }
 
 func lock(fs vfs.FS, dir string) (io.Closer, error) {
 	l, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
@@ -238,7 +238,7 @@ func lock(fs vfs.FS, dir string) (io.Closer, error) {
 // operating system's. No broker may use the store.
 func Inspect(fs vfs.FS, dir string) (Report, error) {
 	if fs == nil {
-		fs = vfs.Default
+		fs = pebblestore.Files
 	}
 	if _, err := fs.Stat(dir); err != nil {
 		return Report{Dir: dir}, err
