@@ -29,8 +29,8 @@ type server struct {
 // byPort: the command gets its port in place of {port}, and no configuration.
 func (s *server) byPort() bool { return strings.Contains(strings.Join(s.command, " "), "{port}") }
 
-// can tells whether the broker can be configured for a scenario.
-func (s *server) can(n need) bool { return n == plain || !s.byPort() }
+// can tells whether the broker can be configured for a scenario. A window is wide enough without being asked, or the figures say so.
+func (s *server) can(n need) bool { return n == plain || n == wideWindow || !s.byPort() }
 
 // bench is the brokers and what they share.
 type bench struct {
@@ -196,7 +196,9 @@ func (b *bench) configuration(n need, dir string, port, spare int) string {
 	switch n {
 	case secure:
 		conf += "certfile " + b.leaf.CertFile + "\nkeyfile " + b.leaf.KeyFile + "\n"
-	case persistence: // the receivers' windows must not decide
+	case wideWindow:
+		conf += "max_inflight_messages 1000\n"
+	case persistence:
 		return conf + "persistence true\npersistence_location " + dir + "/\nmax_inflight_messages 1000\n"
 	case plain, websocket:
 	}

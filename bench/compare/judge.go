@@ -71,7 +71,7 @@ func ratios(midge, peer []sample, figure string) (m, p, ratio spread, ok bool) {
 }
 
 // counters are what a broker must leave at zero.
-var counters = []string{"lost", "gaps", "dups", "closed", "unacked"}
+var counters = []string{"lost", "gaps", "dups", "closed", "unacked", "unsent"}
 
 // faults names what went wrong in a broker's runs; empty: nothing.
 func faults(list []sample) string {

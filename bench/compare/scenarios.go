@@ -11,7 +11,8 @@ type scenario struct {
 type need byte
 
 const (
-	plain need = iota
+	plain      need = iota
+	wideWindow      // the receivers' windows must not decide
 	secure
 	websocket
 	persistence
@@ -40,7 +41,7 @@ var scenarios = []scenario{
 	{"tls", flow, secure},
 	{"ws", flow, websocket},
 	{"v5-alias", flow, plain},
-	{"shared", flow, plain},
+	{"shared", flow, wideWindow},
 	{"durable", flow, persistence},
 	{"mixed", []string{"cpu_us_per_msg", "p99_us", "rss_bytes_per_conn"}, plain},
 	{"storm", storm, plain},

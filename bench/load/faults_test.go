@@ -120,7 +120,7 @@ func TestFaultsAreCounted(t *testing.T) {
 	} {
 		t.Run(tt.fault+" "+tt.scenario, func(t *testing.T) {
 			b := &badBroker{fault: tt.fault}
-			m := result(t, append(small(b.listen(t), tt.scenario), "-pairs", "1", "-inflight", "500"))
+			m := result(t, append(small(b.listen(t), tt.scenario), "-pairs", "1", "-rate", "1000", "-inflight", "500"))
 			if n, _ := m[tt.counter].(float64); n <= 0 {
 				t.Errorf("no fault was counted as %s: %v", tt.counter, m)
 			}

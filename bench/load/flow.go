@@ -195,7 +195,8 @@ func (r *run) connects(n int, a process, t int64) {
 	r.extra["cpu_us_per_connect"] = cpuBetween(a, readProcess(r.o.pid)) * 1e6 / float64(n)
 }
 
-// storm opens all connections at once. One that the broker ends before its CONNACK is tried again, as clients do.
+// storm opens all connections at once. One that the broker ends before its CONNACK, or keeps waiting for long, is
+// tried again, as clients do.
 func (r *run) storm() {
 	n := sockets(r.o.idle)
 	if r.l.over == overTLS {

@@ -107,7 +107,7 @@ func serve(t *testing.T, lines string) string {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "m.conf")
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n%s", port, lines)
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_output_bytes 100000000\n%s", port, lines)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func small(addr, scenario string) []string {
 	return []string{
 		"-addr", addr, "-scenario", scenario, "-pid", fmt.Sprint(os.Getpid()), "-label", "test", "-dur", "100ms", "-warm", "10ms",
 		"-pairs", "3", "-fan-pubs", "5", "-fan-subs", "4", "-clients", "10", "-idle", "20", "-retained", "1000", "-members", "3",
-		"-durable-pubs", "6", "-durable-subs", "2", "-sensors", "90",
+		"-durable-pubs", "6", "-durable-subs", "2", "-sensors", "90", "-rate", "300",
 	}
 }
 

@@ -43,6 +43,7 @@ type conn struct {
 	acks    []byte
 	subacks int // still awaited
 	closed  bool
+	dialed  int64 // when
 
 	// What scenarios keep.
 	tm, intro  tmpl // intro, when it has bytes, is sent once in place of tm
@@ -163,7 +164,7 @@ func (l *loop) mod(fd int, events uint32) {
 // dial starts one connection, which sends its CONNECT as soon as it can.
 func (l *loop) dial(id int, s session) *conn {
 	s.v5 = l.v5
-	c := &conn{fd: -1, id: id, session: s}
+	c := &conn{fd: -1, id: id, session: s, dialed: now()}
 	if l.over == overTLS {
 		go l.secure(c)
 		return c
@@ -354,7 +355,10 @@ func (l *loop) event(fd int, events uint32) {
 	}
 }
 
-var errEOF = errors.New("closed by the broker")
+var (
+	errEOF      = errors.New("closed by the broker")
+	errPatience = errors.New("no CONNACK in time")
+)
 
 func (l *loop) read(c *conn) {
 	n, e := sysRead(c.fd, l.buf[headroom:])

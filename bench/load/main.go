@@ -43,7 +43,7 @@ func flags(o *options) *flag.FlagSet {
 	f.IntVar(&o.fanSubs, "fan-subs", 500, "fanout: subscribers")
 	f.IntVar(&o.rate, "rate", 0, "latency, slow, mixed: messages per second; 0: 1000, mixed 2000")
 	f.IntVar(&o.clients, "clients", 5000, "slow: publishing clients")
-	f.IntVar(&o.idle, "idle", 0, "idle, storm, storm-tls: connections; 0: 19500, 19000, 5000")
+	f.IntVar(&o.idle, "idle", 0, "idle, storm, storm-tls: connections; 0: 19500, 10000, 3000")
 	f.IntVar(&o.retained, "retained", 100000, "retained: topics (a multiple of 100)")
 	f.IntVar(&o.parallel, "parallel", 100, "connections opened at once, but for the storms")
 	f.IntVar(&o.srcs, "srcs", 1, "source addresses 127.0.1.1 and up")
@@ -89,8 +89,8 @@ var scenarios = map[string]func(*run){
 	"wild":      func(r *run) { r.wild() },
 	"retained":  func(r *run) { r.retained() },
 	"idle":      func(r *run) { orElse(&r.o.idle, 19500); r.idle() },
-	"storm":     func(r *run) { orElse(&r.o.idle, 19000); r.storm() },
-	"storm-tls": func(r *run) { orElse(&r.o.idle, 5000); r.l.over = overTLS; r.storm() },
+	"storm":     func(r *run) { orElse(&r.o.idle, 10000); r.storm() },
+	"storm-tls": func(r *run) { orElse(&r.o.idle, 3000); r.l.over = overTLS; r.storm() },
 }
 
 func scenarioNames() (names []string) {

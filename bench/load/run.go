@@ -139,8 +139,27 @@ func (r *run) connect(n, base int, prefix string) []*conn {
 	})
 }
 
-// stallLimit ends a run that gets no further; SYNs that a full backlog dropped come again after 1, 3, 7 and 15 s.
-const stallLimit = 20 * time.Second
+// stallLimit ends a run that gets no further.
+const stallLimit = 30 * time.Second
+
+// dialBatch is how many connections are begun before the loop looks at what has become of those before.
+const dialBatch = 500
+
+// patience is how long a client in a storm waits for its CONNACK before it gives its connection up, in nanoseconds. A SYN that a full
+// backlog dropped would come again after 1, 3, 7, 15, 31 s; a client with a time limit tries anew.
+const patience = int64(10 * time.Second)
+
+// giveUp ends the plain connections of a storm that have waited too long; they are dialed again like those that the broker ended.
+func (r *run) giveUp(cs []*conn) {
+	if !r.l.redial || r.l.over == overTLS {
+		return
+	}
+	for _, c := range cs {
+		if c.state < ready && !c.closed && now()-c.dialed > patience {
+			r.l.drop(c, errPatience)
+		}
+	}
+}
 
 // redialAfter is how long a client whose connection ended in a storm waits, in nanoseconds.
 const redialAfter = int64(200 * time.Millisecond)
@@ -148,20 +167,26 @@ const redialAfter = int64(200 * time.Millisecond)
 func (r *run) open(n, parallel int, who func(i int) (int, session)) []*conn {
 	cs := make([]*conn, 0, n)
 	start := r.l.connected
-	last, lastT, redialed := start, now(), now()
+	last, lastT, redialed, looked := start, now(), now(), now()
 	r.l.run(func() bool {
 		done := r.l.connected - start
 		if len(r.l.again) > 0 && now()-redialed > redialAfter {
 			again := r.l.again
 			r.l.again, redialed = nil, now()
 			for _, c := range again {
+				c.session.id += "a" // with the same id, what is left of the first try would take the session over
 				cs[c.id] = r.l.dial(c.id, c.session)
 			}
 		}
-		for len(cs) < n && len(cs)-done < parallel {
+		if now()-looked > int64(time.Second) {
+			looked = now()
+			r.giveUp(cs)
+		}
+		began := len(cs)
+		for len(cs) < n && len(cs)-done < parallel && len(cs)-began < dialBatch {
 			cs = append(cs, r.l.dial(who(len(cs))))
 		}
-		if r.l.connected != last {
+		if r.l.connected != last || len(cs) != began {
 			last, lastT = r.l.connected, now()
 		} else if now()-lastT > int64(stallLimit) {
 			fail("connecting stalls at %d of %d", done, n)
@@ -306,9 +331,10 @@ func (r *run) flow() {
 	r.measure()
 }
 
-// rated publishes o.rate messages a second, one at a time, round robin. One that finds all of its publisher's packet ids in use is lost.
+// rated publishes o.rate messages a second, one at a time, round robin. One that finds all of its publisher's packet ids in use is not
+// sent: the broker does not keep up, and the other figures stand for a lower rate.
 func (r *run) rated(send func(p *conn)) {
-	i := 0
+	i, unsent := 0, 0
 	var owed float64
 	step := float64(r.o.rate) / 1000
 	r.onTick = func(n uint64) {
@@ -316,7 +342,7 @@ func (r *run) rated(send func(p *conn)) {
 			p := r.pubs[i%len(r.pubs)]
 			i++
 			if p.closed || p.qos > 0 && len(p.free) == 0 {
-				r.lost++
+				unsent++
 				continue
 			}
 			r.published++
@@ -325,6 +351,7 @@ func (r *run) rated(send func(p *conn)) {
 	}
 	r.l.timer(time.Millisecond)
 	r.measure()
+	r.extra["unsent"] = unsent
 }
 
 // sockets is n, or as many as this process may open.
