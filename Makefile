@@ -30,7 +30,7 @@ export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := build
 .PHONY: help run build man install uninstall test test-race test-portable test-foreign check format fmt lint arch generated generate \
-	cross bench bench-check bench-peers bench-go bench-client bench-durable bench-tls crash fuzz soak soak-durable powerloss mutate conformance cover dependencies clean FORCE
+	cross bench bench-check bench-peers bench-go bench-client bench-durable bench-tls crash fuzz scale soak soak-durable powerloss mutate conformance cover dependencies clean FORCE
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -113,6 +113,13 @@ bench-client: ## the client library beside paho.mqtt.golang and paho.golang
 
 bench-tls: bin/midge ## 5,000 TLS connections: resident memory of each beyond a plain one, at most 16 KiB
 	$(GO) run ./bench/tls -broker bin/midge
+
+scale: bin/midge ## what a connection, a session and a subscription cost: a million synthetic ones, 19,000 real ones
+	@mkdir -p bin
+	$(GO) build -o bin/scale ./bench/scale
+	for kind in idle persistent-1 ws; do bin/scale -kind $$kind || exit 1; done
+	bin/scale -kind persistent-10 -n 300000
+	for kind in idle persistent-1 persistent-10 ws tls; do bin/scale -real bin/midge -kind $$kind || exit 1; done
 
 fuzz: ## every fuzz target for FUZZTIME (default 60s)
 	$(GO) run ./internal/tools/fuzzall -time $(FUZZTIME) $(FUZZFLAGS)

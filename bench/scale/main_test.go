@@ -24,15 +24,16 @@ func TestManySessions(t *testing.T) {
 	for i := 0; i < n; i += batchSize {
 		w.batch(func() {
 			for k := i; k < min(i+batchSize, n); k++ {
-				socks[k] = w.attach(k, 1)
+				socks[k] = w.attach(k, kinds["persistent-1"])
 			}
 		})
 	}
+	w.publish(socks, 1, 1000)
 	if !w.env.Shard.Large() {
 		t.Fatal("the broker does not look ahead: the test tests nothing")
 	}
 	r := rand.New(rand.NewPCG(1, 1))
-	wild := w.attach(n, -1)
+	wild := w.attach(n, kinds["idle"])
 	w.batch(func() {
 		p := packet.Subscribe{PacketID: 1}
 		p.AddFilter("site/+/cmd/0", packet.MakeSubOptions(mqtt.AtMostOnce, false, false, 0))

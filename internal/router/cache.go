@@ -23,6 +23,7 @@ type Cache[S comparable] struct {
 	scratch    Result[S]
 	seen       []uint32     // beyond atOnce: a part of the hash of topics that were asked for in vain
 	loose      []*Result[S] // results that are not remembered, to be used again
+	missed     bool         // see Large
 	touched    uint32       // keeps the compiler from leaving the reads of Ahead out
 }
 
@@ -75,6 +76,7 @@ func NewCache[S comparable](tree *Tree[S], entries, bytes int) *Cache[S] {
 func (c *Cache[S]) Lookup(topic []byte) *Result[S] {
 	e := c.entries[string(topic)]
 	if e == nil {
+		c.missed = true
 		if len(c.all) >= min(c.maxEntries, atOnce) && !c.again(topic) {
 			r := c.take()
 			c.tree.Match(unsafe.String(unsafe.SliceData(topic), len(topic)), r)

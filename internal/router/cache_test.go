@@ -272,6 +272,7 @@ func TestAhead(t *testing.T) {
 	tree := New[int]()
 	c := NewCache(tree, 10, 1<<20)
 	for i := range largeFrom {
+		c.missed = true
 		if c.Large() {
 			t.Fatalf("large with %d filters", i)
 		}
@@ -279,6 +280,17 @@ func TestAhead(t *testing.T) {
 	}
 	if !c.Large() {
 		t.Fatalf("not large with %d filters", largeFrom)
+	}
+	if c.Large() {
+		t.Error("asked to look ahead though nothing was missed")
+	}
+	c.Done(c.Lookup([]byte("t/1")))
+	if !c.Large() {
+		t.Error("not asked to look ahead though something was missed")
+	}
+	c.Done(c.Lookup([]byte("t/1")))
+	if c.Large() {
+		t.Error("asked to look ahead for what is remembered")
 	}
 	tree.Subscribe("t/3", -1, Options{}) // not alone any more
 	tree.Subscribe("t/+", -2, Options{})
@@ -292,9 +304,10 @@ func TestAhead(t *testing.T) {
 	if got := c.Ahead(slices.Repeat(topics[:1], 2*aheadMax), nil); len(got) != aheadMax {
 		t.Errorf("%d of %d", len(got), aheadMax)
 	}
-	if n, _ := c.Len(); n != 0 {
+	if n, _ := c.Len(); n != 1 {
 		t.Errorf("%d entries", n)
 	}
+	c.missed = true
 	tree.Unsubscribe("t/7", 7)
 	if c.Large() {
 		t.Error("still large")

@@ -107,9 +107,15 @@ func (c *Cache[S]) Ahead(topics [][]byte, to []S) []S {
 	return to
 }
 
-// Large reports whether there are so many filters without wildcards that Ahead is worth its while: so many that the caches of the
-// processor do not hold them.
-func (c *Cache[S]) Large() bool { return c.tree.large.Load() }
+// Large reports whether Ahead is worth its while: there are so many filters without wildcards that the caches of the processor do
+// not hold them, and the topics that were looked up since it said so last were not all remembered.
+func (c *Cache[S]) Large() bool {
+	if !c.missed || !c.tree.large.Load() {
+		return false
+	}
+	c.missed = false
+	return true
+}
 
 // largeFrom is that number: 16,384 filters and their sessions are some 10 MB.
 const largeFrom = 1 << 14

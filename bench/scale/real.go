@@ -1,0 +1,253 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/midgemq/midge/internal/testkit/pki"
+	"github.com/midgemq/midge/internal/testkit/target"
+	"github.com/midgemq/midge/mqtt"
+	"github.com/midgemq/midge/mqtt/packet"
+)
+
+// crowd is how many connections are being opened at a time.
+const crowd = 128
+
+// measureReal starts the broker and the clients.
+func measureReal(binary, name string, n int, k kind) error {
+	dir, err := os.MkdirTemp("", "midge-scale-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	port, err := target.FreePort()
+	if err != nil {
+		return err
+	}
+	conf := []string{"allow_anonymous true", "user root", "control_socket none", "log_type error", fmt.Sprintf("listener %d 127.0.0.1", port)}
+	if k.ws {
+		conf = append(conf, "protocol websockets")
+	}
+	if k.tls {
+		ca, err := pki.New(dir, "ca")
+		if err != nil {
+			return err
+		}
+		server, err := ca.Server("server")
+		if err != nil {
+			return err
+		}
+		conf = append(conf, "certfile "+server.CertFile, "keyfile "+server.KeyFile)
+	}
+	file := filepath.Join(dir, "midge.conf")
+	if err := os.WriteFile(file, []byte(strings.Join(conf, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	b := exec.Command(binary, "serve", "-c", file)
+	b.Stderr = os.Stderr
+	if err := b.Start(); err != nil {
+		return err
+	}
+	defer func() {
+		_ = b.Process.Signal(syscall.SIGTERM)
+		_ = b.Wait() // what it says does not matter any more
+	}()
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	warm, err := openAll(addr, 64, "warm", k) // so that what is made once does not count
+	if err != nil {
+		return err
+	}
+	defer closeAll(warm)
+	before, err := look(b.Process.Pid)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	c := exec.Command(os.Args[0], "-client", addr, "-kind", name, "-n", strconv.Itoa(n))
+	c.Stderr = os.Stderr
+	done, err := c.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	defer func() {
+		_ = done.Close() // which ends it
+		_ = c.Wait()
+	}()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		return fmt.Errorf("clients: %q: %w", line, err)
+	}
+	took := time.Since(start)
+	after, err := look(b.Process.Pid)
+	if err != nil {
+		return err
+	}
+	f := float64(n)
+	fmt.Printf("%-14s %6d real connections in %v: broker %.0f B and %.1f us of CPU each; kernel, both ends, %.0f B each\n", name, n,
+		took.Round(time.Millisecond), float64(after.resident-before.resident)/f, (after.cpu-before.cpu)*1e6/f, float64(after.slab-before.slab)/f)
+	return nil
+}
+
+// sight is what is seen of the broker and the kernel, in bytes and seconds.
+type sight struct {
+	resident, slab int
+	cpu            float64
+}
+
+func look(pid int) (s sight, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return s, err
+	}
+	memory, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return s, err
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return s, err
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	for _, at := range []int{11, 12} { // user and system time in hundredths
+		n, err := strconv.Atoi(fields[at])
+		if err != nil {
+			return s, err
+		}
+		s.cpu += float64(n) / 100
+	}
+	if s.resident, err = kib(string(status), "VmRSS:"); err != nil {
+		return s, err
+	}
+	s.slab, err = kib(string(memory), "Slab:")
+	return s, err
+}
+
+func kib(text, name string) (int, error) {
+	for line := range strings.Lines(text) {
+		if v, ok := strings.CutPrefix(line, name); ok {
+			n, err := strconv.Atoi(strings.Fields(v)[0])
+			return n << 10, err
+		}
+	}
+	return 0, errors.New("no " + name)
+}
+
+// serveClients is the second process: it connects, says so, and stays until its
+// input ends.
+func serveClients(addr string, n int, k kind) error {
+	conns, err := openAll(addr, n, "c", k)
+	defer closeAll(conns)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func closeAll(conns []net.Conn) {
+	for _, c := range conns {
+		if c != nil {
+			_ = c.Close()
+		}
+	}
+}
+
+func openAll(addr string, n int, prefix string, k kind) ([]net.Conn, error) {
+	conns := make([]net.Conn, n)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	var once sync.Once
+	var failed error
+	for range crowd {
+		wg.Go(func() {
+			for i := int(next.Add(1) - 1); i < n; i = int(next.Add(1) - 1) {
+				c, err := open(addr, prefix, i, k)
+				if err != nil {
+					once.Do(func() { failed = err })
+					return
+				}
+				conns[i] = c
+			}
+		})
+	}
+	wg.Wait()
+	return conns, failed
+}
+
+// open connects one client and subscribes for it.
+func open(addr, prefix string, i int, k kind) (net.Conn, error) {
+	var c net.Conn
+	var err error
+	for try := 0; ; try++ { // the broker may not listen yet
+		if k.tls {
+			c, err = tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}) // a certificate made a moment ago
+		} else {
+			c, err = net.Dial("tcp", addr)
+		}
+		if err == nil {
+			break
+		}
+		if try == 100 || !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	defer func() { _ = c.SetDeadline(time.Time{}) }()
+	p := packet.Connect{Version: mqtt.V311, ClientID: fmt.Appendf(nil, "%s-%d", prefix, i), CleanStart: k.clean}
+	in := p.Append(nil, p.Version)
+	if k.ws {
+		if _, err := c.Write([]byte(upgrade)); err != nil {
+			return nil, err
+		}
+		for answer := []byte(nil); !strings.HasSuffix(string(answer), "\r\n\r\n"); {
+			var b [1]byte
+			if _, err := io.ReadFull(c, b[:]); err != nil {
+				return nil, fmt.Errorf("handshake: %w", err)
+			}
+			answer = append(answer, b[0])
+		}
+		in = append([]byte{0x82, 0x80 | byte(len(in)), 0, 0, 0, 0}, in...)
+	}
+	want := 4
+	if k.ws {
+		want += 2
+	}
+	if k.subs > 0 {
+		s := packet.Subscribe{PacketID: 1}
+		for j := range k.subs {
+			s.AddFilter(topicOf(i, j), packet.MakeSubOptions(mqtt.AtLeastOnce, false, false, 0))
+		}
+		in = s.Append(in, p.Version)
+		want += 4 + k.subs
+	}
+	if _, err := c.Write(in); err != nil {
+		return nil, err
+	}
+	if _, err := io.ReadFull(c, make([]byte, want)); err != nil {
+		return nil, fmt.Errorf("CONNACK: %w", err)
+	}
+	return c, nil
+}
