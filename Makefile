@@ -22,7 +22,8 @@ FISHDIR  ?= $(PREFIX)/share/fish/vendor_completions.d
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 TOOLS    := bin/tools
-TESTFLAGS ?= -shuffle=on -timeout=10m
+# Tests that may run beside others mostly wait, for a broker or a tool: more of them at a time than there are processors.
+TESTFLAGS ?= -shuffle=on -timeout=20m -parallel=8
 
 # The binary is built without cgo: it runs on any Linux, and cross-compiling needs no foreign C compiler. The race
 # detector is the one thing that wants cgo; the test targets leave it on.
@@ -86,7 +87,7 @@ test-portable: ## with goroutines in place of epoll: every package whose test pr
 	$(GO) test $(TESTFLAGS) -tags portable $$($(GO) run ./internal/arch/suites portable)
 
 test-foreign: bin/midge ## mosquitto-clients, Paho, mqtt.js against the built binary
-	$(GO) test -count=1 -timeout=15m -tags foreign ./test/foreign/... ./test/cli
+	$(GO) test -count=1 -timeout=20m -parallel=8 -tags foreign ./test/foreign/... ./test/cli
 
 cover: ## coverage.out and coverage.html
 	$(GO) test -coverprofile=coverage.out -coverpkg=./... ./...
@@ -133,7 +134,7 @@ login-storm: ## delay of a stream of 1,000 messages a second while clients log i
 soak: bin/midge ## connects, disconnects and traffic for SOAKTIME (default 10m); memory must stay flat
 	SOAKTIME=$(SOAKTIME) $(GO) test -count=1 -timeout=0 -tags soak -v ./test/soak/...
 
-crash: bin/midge ## ends the broker with SIGKILL ROUNDS times (default 200) under traffic; nothing acknowledged may be missing
+crash: bin/midge ## ends the broker with SIGKILL ROUNDS times (default 200) under traffic, and flips a bit of its store each tenth time; nothing acknowledged may be missing that is not reported
 	MIDGE=$(CURDIR)/bin/midge ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout=0 -v ./test/crash
 
 bench-durable: bin/midge ## durable QoS 1 at persistence_sync flush: throughput, latency, CPU, bytes written
