@@ -10,6 +10,7 @@ package conn
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 
 	"github.com/midgemq/midge/internal/hub"
@@ -308,6 +309,15 @@ func (c *Conn) save(b []byte) {
 	p := c.use()
 	if p.in == nil {
 		p.in = make([]byte, 0, max(firstPartial, len(b)))
+	}
+	if len(p.in)+len(b) > cap(p.in) {
+		// It doubles, but for the end of a long frame: append alone would grow by
+		// quarters and copy a MiB five times.
+		n := len(p.in)
+		if _, rem, head, err := packet.ParseHeader(p.in, false); err == nil && head > 0 {
+			n = min(n, head+rem-len(p.in))
+		}
+		p.in = slices.Grow(p.in, max(n, len(b)))
 	}
 	p.in = append(p.in, b...)
 }
