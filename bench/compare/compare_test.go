@@ -137,6 +137,31 @@ func TestSlower(t *testing.T) {
 	}
 }
 
+func TestBusyMachine(t *testing.T) {
+	at := func(figure string, ratio, busy float64) row {
+		return row{Figure: figure, OK: true, Ratio: spread{ratio, ratio, ratio}, Busy: busy}
+	}
+	for _, tt := range []struct {
+		figure        string
+		was, now      float64
+		busy          float64
+		judged, worse bool
+	}{
+		{"p99_us", 1, 3, 0, true, true},
+		{"p99_us", 1, 3, 100, false, true},
+		{"cpu_us_per_msg", 1, 1.5, 0, true, true},
+		{"cpu_us_per_msg", 1, 1.5, 100, true, false},
+		{"cpu_us_per_msg", 1, 2.1, 100, true, true},
+		{"sub_rss_bytes", 1, 1.5, 100, true, true},
+	} {
+		old, now := at(tt.figure, tt.was, 0), at(tt.figure, tt.now, tt.busy)
+		worse, _, _ := slower(old, now)
+		if judged(old, now) != tt.judged || worse != tt.worse {
+			t.Errorf("%+v: judged %t, worse %t", tt, judged(old, now), worse)
+		}
+	}
+}
+
 func TestSummary(t *testing.T) {
 	s := summary{check: true}
 	was := row{Scenario: "tls", Figure: "cpu_us_per_msg", Peer: "mosquitto", OK: true, Ratio: spread{0.5, 0.5, 0.5}}

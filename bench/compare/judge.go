@@ -143,9 +143,24 @@ const leastNoise = 0.05
 // noise is how far two ratios of the same row may lie apart: half the width of each one's spread, added up, and at least leastNoise.
 func noise(a, b spread) float64 { return max(leastNoise, (a.width()+b.width())/2) }
 
+// On a machine that other programs load by more than busyLimit % of a processor, a broker that batches gets other batches: CPU
+// per message has differed by half between two runs. Then CPU must be worse by busyNoise, and what a clock measures is not judged.
+const (
+	busyLimit = 20
+	busyNoise = 1.0
+)
+
+// judged: a row can be held against the one of the table.
+func judged(old, now row) bool {
+	return old.OK && now.OK && (max(old.Busy, now.Busy) <= busyLimit || !slices.Contains(clocked, now.Figure))
+}
+
 // slower says whether a row's ratio got worse beyond the noise, and by what factor it changed (above 1: worse).
 func slower(old, now row) (worse bool, factor, limit float64) {
 	limit = 1 + noise(old.Ratio, now.Ratio)
+	if max(old.Busy, now.Busy) > busyLimit && !strings.Contains(now.Figure, "bytes") {
+		limit = max(limit, 1+busyNoise)
+	}
 	switch {
 	case more[now.Figure] && now.Ratio.Median == 0:
 		factor = math.Inf(1)
@@ -187,6 +202,8 @@ func (s *summary) compare(old row, known bool, r row) string {
 		return "not in the table"
 	case !r.OK || !old.OK:
 		return "nothing to compare"
+	case !judged(old, r):
+		return fmt.Sprintf("was %.3f, not judged: the machine was busy", old.Ratio.Median)
 	}
 	worse, factor, limit := slower(old, r)
 	if !worse {

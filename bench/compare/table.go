@@ -78,7 +78,7 @@ const (
 	machineMark = "# machine: "
 	preface     = `# midge beside other brokers. make bench writes this file, make bench-check holds a new run against it; README.md beside it explains both.
 # CPU is the broker's, in µs; low and high leave out the outermost of five or more repetitions; ratio: midge / peer; busy: % of one
-# processor that other programs took meanwhile (above 20: trust CPU and ratios only).
+# processor that other programs took meanwhile (above 20: trust memory, and CPU roughly).
 `
 )
 
