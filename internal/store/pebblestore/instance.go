@@ -53,7 +53,8 @@ func (s *Store) openInstance() (in *instance, err error) {
 		store: s, fence: &fence{FS: s.fs, c: &s.count},
 		over: make(chan struct{}), dead: make(chan struct{}),
 	}
-	in.fence.failed = func(err error) { in.giveUp(err, false) }
+	made := in // in is nil after an error, and goroutines of Pebble may go on
+	in.fence.failed = func(err error) { made.giveUp(err, false) }
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
