@@ -245,6 +245,8 @@ func (b *Broker) Close(ctx context.Context) error {
 	b.api.close()
 	b.wg.Wait()
 	b.engine.StopListening()
+	b.hub.Freeze()                       // no client may be missed by what follows
+	b.onAll(ctx, func(sh *hub.Shard) {}) // those under way between loops have arrived
 	b.onAll(ctx, func(sh *hub.Shard) { sh.PublishWills() })
 	b.onAll(ctx, func(sh *hub.Shard) {}) // wills for other loops have arrived
 	b.onAll(ctx, func(sh *hub.Shard) { sh.KickAll(mqtt.ServerShuttingDown) })
@@ -279,6 +281,25 @@ func (b *Broker) onAll(ctx context.Context, f func(*hub.Shard)) error {
 	}
 	return nil
 }
+
+// still runs f while every client stays with its loop.
+func (b *Broker) still(ctx context.Context, f func() error) error {
+	b.hub.Freeze()
+	defer b.hub.Thaw()
+	if err := b.onAll(ctx, func(*hub.Shard) {}); err != nil { // whoever is under way has arrived
+		return err
+	}
+	return f()
+}
+
+// onAllStill is onAll while every client stays with its loop.
+func (b *Broker) onAllStill(ctx context.Context, f func(*hub.Shard)) error {
+	return b.still(ctx, func() error { return b.onAll(ctx, f) })
+}
+
+// MoveForTest has each loop move one of its connections to another every n
+// batches, whatever the load.
+func (b *Broker) MoveForTest(n int) { b.engine.MoveEvery(n) }
 
 // AdvanceForTest moves the broker's clock forward and returns when what became
 // due has been done.

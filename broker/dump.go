@@ -24,10 +24,10 @@ type subscription struct {
 // called on a loop.
 func (b *Broker) DumpSubscriptions(ctx context.Context, w io.Writer) error {
 	perShard := make([][]subscription, len(b.hub.Shards))
-	if err := b.onAll(ctx, func(sh *hub.Shard) {
+	if err := b.onAllStill(ctx, func(sh *hub.Shard) {
 		var mine []*hub.Client
 		b.hub.Clients(func(c *hub.Client) {
-			if c.Shard() == sh {
+			if sh.Owns(c) {
 				mine = append(mine, c)
 			}
 		})

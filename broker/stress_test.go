@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -116,7 +118,7 @@ func (p *peer) subscribe(t *testing.T, filter string, q mqtt.QoS) {
 
 // churn connects under few ids, so that sessions are taken over and moved
 // between loops all the time, and uses every kind of subscription.
-func churn(addr string, seed uint64, rounds int) {
+func churn(t *testing.T, addr string, seed uint64, rounds int) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	for range rounds {
 		n, err := net.Dial("tcp", addr)
@@ -141,8 +143,13 @@ func churn(addr string, seed uint64, rounds int) {
 			m := packet.Publish{Topic: fmt.Appendf(nil, "churn/%d", r.IntN(4)), QoS: mqtt.QoS(r.IntN(3)), PacketID: uint16(i + 1), Payload: []byte("x"), Retain: r.IntN(4) == 0}
 			p.send(&m)
 		}
+		p.send(&packet.Pingreq{}) // so that there is an end, whatever others do
 		for range r.IntN(12) {
-			if _, _, err := p.next(); err != nil {
+			f, _, err := p.next()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: no PINGRESP: %v", c.ClientID, err)
+			}
+			if err != nil || packet.Type(f>>4) == packet.PINGRESP {
 				break
 			}
 		}
@@ -158,13 +165,45 @@ func churn(addr string, seed uint64, rounds int) {
 // covers: 5:4.6.0-5 3:4.6.0-5 E088
 func TestOrderAcrossLoops(t *testing.T) {
 	b, addr := start(t, nil)
+	orderAcrossLoops(t, b, addr)
+}
+
+// The same while connections move from loop to loop all the time.
+// covers: 5:4.6.0-5 3:4.6.0-5 E088
+func TestOrderWhileMoving(t *testing.T) {
+	b, addr := start(t, nil)
+	b.MoveForTest(2)
+	orderAcrossLoops(t, b, addr)
+	s := b.snapshot(context.Background())
+	if s.Moved < 100 {
+		t.Fatalf("only %d connections have moved", s.Moved)
+	}
+}
+
+// The same with a store on disk, whose commits connections wait for before they
+// move, and a subscriber whose queue is there.
+// covers: 5:4.6.0-5 3:4.6.0-5
+func TestOrderWhileMovingDurable(t *testing.T) {
+	b, addr := start(t, func(o *Options) {
+		o.Config.Persistence, o.Config.Storage.Location = true, t.TempDir()
+	})
+	b.MoveForTest(2)
+	orderAcrossLoops(t, b, addr)
+	s := b.snapshot(context.Background())
+	if s.Moved < 20 {
+		t.Fatalf("only %d connections have moved", s.Moved)
+	}
+}
+
+func orderAcrossLoops(t *testing.T, b *Broker, addr string) {
+	t.Helper()
 	const pubs, each = 6, 400
-	sub, _ := dial(t, addr, packet.Connect{Version: mqtt.V311, CleanStart: true, ClientID: []byte("sub")})
+	sub, _ := dial(t, addr, packet.Connect{Version: mqtt.V311, CleanStart: !b.cfg.Persistence, ClientID: []byte("sub")})
 	sub.subscribe(t, "order/#", mqtt.AtLeastOnce)
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Add(1)
-		go func() { defer wg.Done(); churn(addr, uint64(i), 40) }()
+		go func() { defer wg.Done(); churn(t, addr, uint64(i), 40) }()
 	}
 	for i := range pubs {
 		p, _ := dial(t, addr, packet.Connect{Version: mqtt.V5, CleanStart: true, ClientID: fmt.Appendf(nil, "pub%d", i)})

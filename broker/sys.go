@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime/metrics"
+	"slices"
 	"time"
 
 	"github.com/midgemq/midge/internal/admin"
@@ -126,6 +127,7 @@ func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.N
 		s.PublishDropped += int64(c.PublishDropped)
 		s.Sockets += int64(c.Sockets)
 		s.Connects += int64(c.Connects)
+		s.Moved += int64(c.Moved)
 		s.OutBytes += c.OutBytes
 		s.OutPackets += c.OutPackets
 		for k, n := range c.Drops {
@@ -191,12 +193,30 @@ func dropMap(d [session.NumDrops]uint64) map[string]int64 {
 func (f *adminFace) Clients(ctx context.Context) ([]admin.Client, error) {
 	b := (*Broker)(f)
 	per := make([][]*hub.Client, len(b.hub.Shards))
-	b.hub.Clients(func(c *hub.Client) { per[c.Shard().ID] = append(per[c.Shard().ID], c) })
 	lists := make([][]admin.Client, len(per))
-	err := b.onAll(ctx, func(sh *hub.Shard) {
-		for _, c := range per[sh.ID] {
-			lists[sh.ID] = append(lists[sh.ID], b.describe(c.Snapshot()))
+	err := b.still(ctx, func() error {
+		b.hub.Clients(func(c *hub.Client) { per[c.Shard().ID] = append(per[c.Shard().ID], c) })
+		strays := make([][]*hub.Client, len(per)) // they have begun to move: another loop owns them
+		err := b.onAll(ctx, func(sh *hub.Shard) {
+			for _, c := range per[sh.ID] {
+				if sh.Owns(c) {
+					lists[sh.ID] = append(lists[sh.ID], b.describe(c.Snapshot()))
+				} else {
+					strays[sh.ID] = append(strays[sh.ID], c)
+				}
+			}
+		})
+		all := slices.Concat(strays...)
+		if err != nil || len(all) == 0 {
+			return err
 		}
+		return b.onAll(ctx, func(sh *hub.Shard) {
+			for _, c := range all {
+				if sh.Owns(c) {
+					lists[sh.ID] = append(lists[sh.ID], b.describe(c.Snapshot()))
+				}
+			}
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -239,7 +259,7 @@ func (f *adminFace) Disconnect(ctx context.Context, id string, code mqtt.ReasonC
 		return admin.ErrNoClient
 	}
 	done := make(chan bool, 1)
-	if !c.Shard().Post(func() { done <- c.Disconnect(code, reference) }) {
+	if !c.Post(func(*hub.Shard) { done <- c.Disconnect(code, reference) }) {
 		return errClosed
 	}
 	select {

@@ -55,7 +55,8 @@ type Socket interface {
 	// CloseWrite ends the outgoing direction, Close both.
 	CloseWrite()
 	Close()
-	// Move hands the connection to the loop of another shard, which calls then.
+	// Move hands the connection to the loop of another shard, which calls then. It
+	// calls Rehome when it lets go.
 	Move(to *hub.Shard, then func(*Env))
 }
 
@@ -103,6 +104,7 @@ type Conn struct {
 	// overlong: the length of the packet at hand was not written in the shortest
 	// form, which 5.0 forbids and CONNECT alone cannot know in time.
 	overlong bool
+	moving   bool // not read from, as it is about to change its loop
 }
 
 // ext is what only some MQTT 5 connections need.
@@ -181,7 +183,10 @@ func (c *Conn) settle() {
 }
 
 // Timer implements hub.Timed.
-func (c *Conn) Timer(now record.Instant) {
+func (c *Conn) Timer(sh *hub.Shard, now record.Instant) {
+	if c.home().Shard != sh {
+		return // it has moved, and its timers with it
+	}
 	if c.state == stClosed || c.timerAt > now {
 		return
 	}
@@ -197,7 +202,10 @@ func (c *Conn) Timer(now record.Instant) {
 			return
 		}
 		// Silence longer than one and a half keep alives [MQTT-3.1.2-22].
-		due := c.lastIn + record.Instant(c.keep)*3*record.Second/2
+		due := c.lastIn + record15(c.keep)
+		if c.moving {
+			due = max(due, now+stallStep) // what it says is not read
+		}
 		if now < due {
 			c.arm(due)
 			return
@@ -302,7 +310,7 @@ func (c *Conn) lookAhead(b []byte) (packets int) {
 
 // ready reports whether packets may be worked on.
 func (c *Conn) ready() bool {
-	return (c.state == stOpen || c.state == stConnect || c.state == stExchange) && !c.held
+	return (c.state == stOpen || c.state == stConnect || c.state == stExchange) && !c.held && !c.moving
 }
 
 func (c *Conn) save(b []byte) {
@@ -517,7 +525,7 @@ func (c *Conn) park() {
 
 // unpark goes on with what has been read meanwhile.
 func (c *Conn) unpark() {
-	if !c.paused || c.poked || c.held {
+	if !c.paused || c.poked || c.held || c.moving {
 		return
 	}
 	c.paused = false

@@ -14,9 +14,8 @@ import (
 func (c *Conn) start() {
 	if a, ok := c.ext.layer.(wsproto.Async); ok {
 		sh := c.env.Shard
-		// The connection moves to another loop only after CONNECT, when handshakes
-		// are over and no file is served.
-		a.Notify(func() { sh.Post(c.wake) })
+		// From any goroutine, and maybe late.
+		a.Notify(func() { sh.Post(func() { c.at(sh, c.wake) }) })
 	}
 	if b := c.ext.layer.Start(nil); len(b) > 0 {
 		c.queueRaw(b)

@@ -173,7 +173,7 @@ func (c *Conn) write() {
 		// Not here: this may be in the middle of routing a message, and the end of a
 		// connection publishes its will.
 		c.blocked = true
-		e.Shard.Post(func() { c.EOF(err) })
+		c.post(func() { c.EOF(err) })
 		return
 	}
 	e.Shard.Count.BytesSent += uint64(n)
@@ -431,7 +431,7 @@ func (c *Conn) appendCodes(dst []byte, s *session.Send) []byte {
 		if props == nil {
 			// The answer itself is larger than the client takes: it can never know,
 			// so the connection ends [MQTT-3.1.2-24].
-			c.env.Shard.Later(c, hub.End{Code: mqtt.PacketTooLarge, Reason: "oversize packet"})
+			c.client.Later(c, hub.End{Code: mqtt.PacketTooLarge, Reason: "oversize packet"})
 			return dst
 		}
 		props = nil

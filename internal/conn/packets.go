@@ -327,12 +327,19 @@ func (c *Conn) admit(a *hub.Admission) {
 // Move implements hub.Link.
 func (c *Conn) Move(to *hub.Shard, a *hub.Admission) {
 	c.park()
+	if to == c.env.Shard {
+		to.Await(a.ID, func() {
+			if c.state == stAuth {
+				c.admit(a)
+			}
+		})
+		return
+	}
 	if c.dirty {
 		c.Flush()
 	}
 	c.settle()
 	c.sock.Move(to, func(e *Env) {
-		c.env = e
 		c.timerAt = 0
 		c.arm(e.Shard.Now() + e.Shard.Hub.Cfg().ConnectTimeout)
 		c.admit(a)

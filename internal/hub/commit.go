@@ -252,7 +252,7 @@ func (sh *Shard) keepOps(c *Client, fx *session.Effects, level store.Level) bool
 	}
 	err := sh.commitNow()
 	if err != nil && c.link != nil {
-		sh.Later(c.link, End{Code: mqtt.ImplementationSpecific, Reason: logging.ReasonImplementation, Text: "unable to store"})
+		c.Later(c.link, End{Code: mqtt.ImplementationSpecific, Reason: logging.ReasonImplementation, Text: "unable to store"})
 	}
 	return err == nil
 }

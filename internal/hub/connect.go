@@ -225,8 +225,8 @@ func (sh *Shard) checkWill(a *Admission, p *packet.Connect, l *Listener) *End {
 // session, or after a move to it.
 func (sh *Shard) Admit(l Link, a *Admission) {
 	c := sh.Hub.claim(a.ID, sh)
-	if c.shard != sh {
-		l.Move(c.shard, a)
+	if home := c.shard.Load(); home != sh {
+		l.Move(home.self, a) // to itself when the client is on its way here
 		return
 	}
 	sh.Count.Connected++
@@ -266,7 +266,7 @@ func (sh *Shard) Admit(l Link, a *Admission) {
 	if sh.Hub.Cfg().Rules.QueueQoS0 && c.S.Persistent() {
 		c.fast = false // QoS 0 must not overtake what waits
 	}
-	if c.S.Persistent() && c.stored.Load() == 0 {
+	if c.S.Persistent() && c.stored.Load() == 0 && !sh.Hub.immediate {
 		sh.open.fresh = append(sh.open.fresh, c)
 	}
 	sh.debugWill(a)

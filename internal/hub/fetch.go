@@ -19,6 +19,13 @@ type starving struct {
 // stored, in the order of sequence numbers, so it may go no further than to where
 // nothing is missing any more: see horizon.
 func (sh *Shard) fetch(c *Client) {
+	if c.shard.Load() != sh {
+		// It is leaving, and what it would read may be announced at its new loop
+		// already, where that is held.
+		c.unread = true
+		return
+	}
+	c.fetching++
 	if sh.Hub.immediate {
 		sh.read(c, ^uint64(0)-1)
 		return
@@ -28,6 +35,8 @@ func (sh *Shard) fetch(c *Client) {
 	sh.starve(starving{from, c.settle, func(top uint64) {
 		if !c.ended && c.S.Key() == key {
 			sh.read(c, top)
+		} else {
+			c.fetching--
 		}
 	}})
 }
@@ -64,6 +73,7 @@ func (sh *Shard) read(c *Client, top uint64) {
 	from, limit := c.S.QueueFrom()
 	key := c.S.Key()
 	take := func(es []record.Queued, err error) {
+		c.fetching--
 		if c.S.Key() != key || c.ended {
 			return // another session under this id by now
 		}

@@ -135,6 +135,9 @@ func (l *Listener) Count(d int64) int64 {
 
 const tableShards = 64
 
+// cacheLine is what processors fetch and own at a time, two lines of 64 bytes.
+const cacheLine = 128
+
 type tableShard struct {
 	mu sync.Mutex
 	m  map[string]*Client
@@ -154,15 +157,23 @@ type Hub struct {
 	failing   store.Failing // Store, when it can fail for a while; nil: it cannot
 	batches   sync.Pool
 
-	// atomic
+	// atomic, read for every message and hardly ever written
 	cfg     atomic.Pointer[Config]
-	seq     atomic.Uint64
-	keys    atomic.Uint64
 	scarce  atomic.Bool            // memory_limit is reached
-	queued  atomic.Int64           // payload bytes in all queues
+	frozen  atomic.Int32           // how many want that no client moves
 	trouble atomic.Pointer[string] // why storage takes nothing, nil: it does
-	expired atomic.Uint64
 	orphans atomic.Pointer[auth.Security]
+
+	// atomic, written by all loops: each line of the processors' caches by itself,
+	// or a write here would cost the readers above theirs
+	_      [cacheLine]byte
+	seq    atomic.Uint64
+	_      [cacheLine]byte
+	queued atomic.Int64 // payload bytes in all queues
+	_      [cacheLine]byte
+
+	keys    atomic.Uint64
+	expired atomic.Uint64
 
 	// guarded by its own mutexes
 	logins authPool
@@ -204,7 +215,8 @@ func (h *Hub) claim(id string, sh *Shard) *Client {
 	t.mu.Lock()
 	c := t.m[id]
 	if c == nil {
-		c = &Client{shard: sh, ID: id}
+		c = &Client{ID: id}
+		c.shard.Store(sh)
 		c.S = session.New(&h.Cfg().Rules, h.nextKey(), id)
 		t.m[id] = c
 	}
@@ -223,7 +235,7 @@ func (h *Hub) forget(c *Client) {
 }
 
 // Find returns the client of this id, nil for none. What it points to belongs to
-// its loop: use Shard().Post to look inside. Any goroutine.
+// its loop: use Post to look inside. Any goroutine.
 func (h *Hub) Find(id string) *Client {
 	t := h.shardOf(id)
 	t.mu.Lock()
@@ -273,9 +285,11 @@ func (h *Hub) leave(c *Client, filter string) {
 // QoS 0 reads lies together at the beginning: of a million clients hardly one is
 // in a cache of the processor, and each line of 64 bytes is a wait for memory.
 type Client struct {
-	// owned by the shard's loop, but for shard, which is immutable
-	shard *Shard
-	link  Link
+	// shard owns the client; while it moves to another loop, that loop's transit.
+	// Atomic: other loops read it to know where mail goes.
+	shard atomic.Pointer[Shard]
+	// owned by the shard's loop
+	link Link
 	// atomic
 	rights atomic.Pointer[rights] // nil: nobody was there to ask
 	live   atomic.Uint32          // liveOnline and others: what other loops need to know
@@ -312,8 +326,10 @@ type Client struct {
 	ownLevel     bool
 	hasUser      bool
 	maxQoS       mqtt.QoS
-	reread       bool // a read of its queue failed and is due again
-	warned       bool // the line about drops was written for this connection
+	reread       bool  // a read of its queue failed and is due again
+	unread       bool  // a read of its queue is due when it has arrived
+	fetching     uint8 // reads of its queue that are under way
+	warned       bool  // the line about drops was written for this connection
 }
 
 const (
@@ -321,9 +337,6 @@ const (
 	liveV5
 	liveFull // at a limit: nothing more may be queued
 )
-
-// Shard returns the shard that owns the client.
-func (c *Client) Shard() *Shard { return c.shard }
 
 func online(c *Client) bool { return c.live.Load()&liveOnline != 0 }
 
@@ -363,12 +376,16 @@ type Link interface {
 	// Room reports whether the output is low enough for more bulk.
 	Room() bool
 	// Move hands the connection over to the loop of another shard, which calls
-	// its Admit.
+	// its Admit. To the shard it is on: the client is about to come here, see Await.
 	Move(to *Shard, a *Admission)
 }
 
 // Timed is what Shard.TimerFor calls when the instant has come.
-type Timed interface{ Timer(now record.Instant) }
+//
+// sh is the shard that was asked, which a connection may have left meanwhile.
+type Timed interface {
+	Timer(sh *Shard, now record.Instant)
+}
 
 // End says why a connection is ended.
 type End struct {

@@ -57,10 +57,12 @@ func (h *Hub) restoreSession(sh *Shard, sv *store.Saved, now record.Instant) {
 			return true
 		})
 		old.ended = true
-		old.shard.queued -= old.counted
-		old.shard.persist(record.Op{Kind: record.DeleteSession, Key: old.S.Key()})
+		from := old.Shard()
+		from.queued -= old.counted
+		from.persist(record.Op{Kind: record.DeleteSession, Key: old.S.Key()})
 	}
-	c := &Client{shard: sh, ID: id, level: h.Cfg().Level}
+	c := &Client{ID: id, level: h.Cfg().Level}
+	c.shard.Store(sh)
 	var wasOnline bool
 	c.S, wasOnline = session.Restore(&h.Cfg().Rules, sv, now)
 	c.stored.Store(uint64(key))

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/router"
 	"github.com/midgemq/midge/internal/session"
@@ -151,7 +152,7 @@ func (sh *Shard) pumpCursor(c *Client, k *cursor) (done bool) {
 // sendRetained delivers one retained message, RETAIN set [U5-3.3.1-2]; false:
 // there is no room, ask again.
 func (sh *Shard) sendRetained(c *Client, k *cursor, m *record.Message) bool {
-	if m.Expired(sh.now) || k.noLocal && m.Publisher == c.ID || c.outside(m) || !sh.mayReceive(c, m) || !sh.sourceMay(m) {
+	if m.Expired(sh.now) || k.noLocal && m.Publisher == c.ID || c.outside(m) || !sh.may(c, auth.Receive, m.Topic) || !sh.sourceMay(m) {
 		return true
 	}
 	if c.link == nil || !c.link.Room() {

@@ -3,6 +3,7 @@ package hub
 import (
 	"unsafe"
 
+	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/router"
 	"github.com/midgemq/midge/internal/session"
@@ -145,7 +146,7 @@ func (sh *Shard) Ahead(topics [][]byte) {
 	to := sh.cache.Ahead(topics, sh.ahead[:0])
 	var sum byte
 	for i, c := range to {
-		if c.shard != sh {
+		if c.shard.Load() != sh {
 			to[i] = nil
 		} else if c.fast {
 			sum++
@@ -200,13 +201,13 @@ func (sh *Shard) routeTo(res *router.Result[*Client], m *record.Message) (matche
 		}
 		matched++
 		d := session.Delivery{QoS: cfg.deliveryQoS(m.QoS, q), Retain: m.Retain && t.RetainAsPublished, SubID: t.ID}
-		if d.QoS == 0 && c.shard == sh && c.fast && d.SubID == 0 {
-			if sh.mayReceive(c, m) {
+		if d.QoS == 0 && c.shard.Load() == sh && c.fast && d.SubID == 0 {
+			if sh.may(c, auth.Receive, m.Topic) {
 				sh.deliver0(c, m, d.Retain)
 			}
 			continue
 		}
-		if d.QoS > 0 || c.shard != sh || cfg.Rules.QueueQoS0 {
+		if d.QoS > 0 || c.shard.Load() != sh || cfg.Rules.QueueQoS0 {
 			keep = sh.keep(keep, d.QoS)
 		}
 		sh.pass(c, keep, d)
@@ -222,7 +223,7 @@ func (sh *Shard) routeTo(res *router.Result[*Client], m *record.Message) (matche
 		if d.QoS > 0 {
 			d.Group = g.Key()
 		}
-		if d.QoS > 0 || t.Sub.shard != sh || cfg.Rules.QueueQoS0 {
+		if d.QoS > 0 || t.Sub.shard.Load() != sh || cfg.Rules.QueueQoS0 {
 			keep = sh.keep(keep, d.QoS)
 		}
 		sh.pass(t.Sub, keep, d)
@@ -265,7 +266,8 @@ func (sh *Shard) pass(c *Client, m *record.Message, d session.Delivery) {
 		seq = sh.Hub.nextSeq()
 		d.NoRoom = sh.noRoom()
 	}
-	if c.shard == sh {
+	home := c.shard.Load()
+	if home == sh {
 		sh.deliver(c, m, d, seq, sh.now)
 		return
 	}
@@ -283,7 +285,7 @@ func (sh *Shard) pass(c *Client, m *record.Message, d session.Delivery) {
 			l.key, l.d.Stored = record.SessionKey(key), true
 		}
 	}
-	sh.mailTo(c.shard, l)
+	sh.mailTo(home, l)
 }
 
 // deliver0 is the fast path: QoS 0 to a client of this loop that needs no
@@ -305,7 +307,7 @@ func (sh *Shard) deliver(c *Client, m *record.Message, d session.Delivery, seq u
 	if c.ended {
 		return
 	}
-	if c.outside(m) || !sh.mayReceive(c, m) || len(sh.passed) > 0 && sh.overtaken(c, m) {
+	if c.outside(m) || !sh.may(c, auth.Receive, m.Topic) || len(sh.passed) > 0 && sh.overtaken(c, m) {
 		if d.Stored {
 			sh.persist(record.Op{Kind: record.Dequeue, Key: c.S.Key(), Seq: seq})
 		}

@@ -141,7 +141,7 @@ func (sh *Shard) admitRights(c *Client, l Link, a *Admission) {
 	}
 	c.rights.Store(r)
 	if a.Under != nil && a.Under != s {
-		sh.Post(func() {
+		c.Post(func(sh *Shard) {
 			if c.link == l {
 				sh.stands(c, s, r)
 			}
@@ -156,18 +156,13 @@ func (c *Client) forgetVerdicts() {
 	}
 }
 
-// may asks whether the client may do something with a topic. On its loop.
+// may asks whether the client may do something with a topic now; a right that was
+// removed stops at once. On its loop: of a client of another one the right to read
+// is asked there, before the message is delivered. What a session from before a
+// restart may read is asked when its client is back.
 func (sh *Shard) may(c *Client, a auth.Action, topic string) bool {
 	r := c.rights.Load()
 	return r == nil || r.may(sh.Hub, a, topic)
-}
-
-// mayReceive asks whether the client may read the topic now; a right that was
-// removed stops at once. Of a client of another loop the rights are asked there,
-// before the message is delivered. What a session from before a restart may read
-// is asked when its client is back.
-func (sh *Shard) mayReceive(c *Client, m *record.Message) bool {
-	return c.shard != sh || sh.may(c, auth.Receive, m.Topic)
 }
 
 // able reports whether a member of a shared group can be given the message that
@@ -180,7 +175,7 @@ func (sh *Shard) able(c *Client) bool {
 	switch {
 	case r == nil:
 		return true
-	case c.shard == sh:
+	case c.shard.Load() == sh:
 		return r.may(sh.Hub, auth.Receive, sh.routed.Topic)
 	}
 	return r.mayAnywhere(sh.Hub, auth.Receive, sh.routed.Topic)
@@ -265,27 +260,35 @@ func (sh *Shard) Rename(a *Admission) *End {
 // permitted rest until they are. What is delivered, queued, retained or a will is
 // judged when its turn comes. On the shard's loop.
 func (sh *Shard) Review() (ended int) {
+	sh.rounds++
 	for _, c := range sh.clients() {
-		if c.listener == nil {
-			continue
-		}
-		s := sh.Hub.Security(c.listener)
-		r := c.rights.Load()
-		if r == nil && (s.Authorizer != nil || s.Authenticator != nil) {
-			r = &rights{who: *c.orphan(), listener: c.listener}
-			r.who.HasUserName = c.hasUser
-			if c.link != nil {
-				r.who.Address, _ = c.link.Describe()
-			}
-			c.rights.Store(r)
-		}
-		if c.link != nil && !sh.stands(c, s, r) {
+		if sh.review(c) {
 			ended++
-			continue
 		}
-		sh.reviewSubscriptions(c)
 	}
 	return ended
+}
+
+// review looks at one client; ended: it is disconnected.
+func (sh *Shard) review(c *Client) (ended bool) {
+	if c.listener == nil {
+		return false
+	}
+	s := sh.Hub.Security(c.listener)
+	r := c.rights.Load()
+	if r == nil && (s.Authorizer != nil || s.Authenticator != nil) {
+		r = &rights{who: *c.orphan(), listener: c.listener}
+		r.who.HasUserName = c.hasUser
+		if c.link != nil {
+			r.who.Address, _ = c.link.Describe()
+		}
+		c.rights.Store(r)
+	}
+	if c.link != nil && !sh.stands(c, s, r) {
+		return true
+	}
+	sh.reviewSubscriptions(c)
+	return false
 }
 
 // stands keeps a client connected or ends the connection.

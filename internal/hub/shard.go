@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/midgemq/midge/internal/auth"
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/record"
 	"github.com/midgemq/midge/internal/router"
@@ -32,6 +33,9 @@ type Shard struct {
 	Hub  *Hub
 	ID   int
 	wake func()
+	// transit is what a client has for its shard while it is on its way to this
+	// one; self is the shard itself, for its transit too.
+	transit, self *Shard
 
 	// owned by the loop
 	Count  Counters
@@ -75,6 +79,11 @@ type Shard struct {
 	swept     record.Instant
 	unkept    bool // a commit of the message being routed failed
 	queued    int64
+	moving    moving
+	rounds    int // how often all clients were looked at because rules changed
+
+	// What other loops touch lies apart from what this one writes for each message.
+	_ [cacheLine]byte
 
 	// guarded by mu
 	mu sync.Mutex
@@ -87,6 +96,7 @@ type Shard struct {
 	inbox  []mail
 	spare  []mail
 	closed bool
+	_      [cacheLine]byte
 }
 
 // expiring is a retained message that has a message expiry.
@@ -102,13 +112,15 @@ const (
 	mailFunc
 	mailRelease
 	mailRefused
+	// mailArrive brings a connection; fn is called also when the loop ends before.
+	mailArrive
 )
 
 // mail is what one loop has for another.
 type mail struct {
 	c      *Client
 	msg    *record.Message
-	fn     func()
+	fn     func(*Shard)
 	d      session.Delivery
 	seq    uint64
 	ticket uint64
@@ -130,6 +142,9 @@ type Counters struct {
 	OutBytes, OutPackets                   int64
 	// Ends counts the connections that ended, by cause.
 	Ends [logging.NumCauses]uint64
+	// Moved counts the connections that went to another loop because this one was
+	// busy.
+	Moved uint64
 	// PubcompMissing counts subscribers that were found to owe PUBCOMPs.
 	PubcompMissing uint64
 }
@@ -143,6 +158,7 @@ func (h *Hub) AddShard(wake func()) *Shard {
 		dropping: make(map[*Client][session.NumDrops]uint64), ticket: 1,
 	}
 	sh.ableFn = sh.able
+	sh.self, sh.transit = sh, &Shard{Hub: h, ID: sh.ID, self: sh}
 	h.Shards = append(h.Shards, sh)
 	return sh
 }
@@ -166,17 +182,7 @@ func (sh *Shard) Turn() {
 	sh.mu.Unlock()
 	defer sh.waiting.Add(-weight(in))
 	for i := range in {
-		m := &in[i]
-		switch m.kind {
-		case mailDeliver:
-			sh.deliverMail(m)
-		case mailFunc:
-			m.fn()
-		case mailRelease:
-			sh.release(m.ticket)
-		case mailRefused:
-			sh.refused(m.c, m.d.NoRoom)
-		}
+		sh.mailIn(&in[i])
 	}
 	clear(in)
 	if cap(in) > 1<<16 {
@@ -185,8 +191,8 @@ func (sh *Shard) Turn() {
 	sh.mu.Lock()
 	sh.spare = in[:0]
 	sh.mu.Unlock()
-	sh.waitingFor.advance(sh.now, func(l Timed) { l.Timer(sh.now) })
-	sh.links.Advance(sh.now, func(l Timed) { l.Timer(sh.now) })
+	sh.waitingFor.advance(sh.now, func(l Timed) { l.Timer(sh, sh.now) })
+	sh.links.Advance(sh.now, func(l Timed) { l.Timer(sh, sh.now) })
 	sh.sessions.Advance(sh.now, sh.sessionDue)
 	sh.retained.Advance(sh.now, sh.retainedDue)
 	sh.logDrops()
@@ -218,7 +224,9 @@ func (sh *Shard) TimerFor(l Timed, at record.Instant) { sh.links.Add(at, l) }
 
 // Post has f run on the loop in its next turn. Any goroutine. It reports false
 // after Close.
-func (sh *Shard) Post(f func()) bool { return sh.put(mail{kind: mailFunc, fn: f}) }
+func (sh *Shard) Post(f func()) bool {
+	return sh.put(mail{kind: mailFunc, fn: func(*Shard) { f() }})
+}
 
 func (sh *Shard) put(ms ...mail) bool {
 	sh.mu.Lock()
@@ -238,12 +246,16 @@ func (sh *Shard) put(ms ...mail) bool {
 
 func weight(ms []mail) (n int64) {
 	for i := range ms {
-		n++
-		if m := ms[i].msg; m != nil {
-			n += int64(len(m.Payload) >> 10)
-		}
+		n += weight1(&ms[i])
 	}
 	return n
+}
+
+func weight1(m *mail) int64 {
+	if m.msg != nil {
+		return 1 + int64(len(m.msg.Payload)>>10)
+	}
+	return 1
 }
 
 // Congested reports whether another loop has more mail than it should: until it
@@ -251,6 +263,9 @@ func weight(ms []mail) (n int64) {
 // a busy loop slows its publishers and memory stays bounded. It still works on
 // its own mail, so two loops never wait for each other.
 func (sh *Shard) Congested() bool {
+	if sh.moving.held > inboxLimit {
+		return true
+	}
 	for _, o := range sh.Hub.Shards {
 		if o != sh && o.waiting.Load() > inboxLimit {
 			return true
@@ -270,8 +285,14 @@ func (sh *Shard) Pending() bool {
 func (sh *Shard) Close() {
 	sh.mu.Lock()
 	sh.closed = true
+	in := sh.inbox
 	sh.inbox = nil
 	sh.mu.Unlock()
+	for i := range in {
+		if in[i].kind == mailArrive {
+			in[i].fn(nil)
+		}
+	}
 }
 
 // End closes the batch: what it changed is committed, what was for other loops
@@ -297,6 +318,10 @@ func (sh *Shard) post() {
 }
 
 func (sh *Shard) mailTo(to *Shard, m mail) {
+	if to == sh.transit {
+		sh.hold(&m)
+		return
+	}
 	if sh.outbox == nil {
 		sh.outbox = make([][]mail, len(sh.Hub.Shards))
 	}
@@ -324,7 +349,7 @@ func (sh *Shard) fxFor(c *Client) *session.Effects {
 
 func (sh *Shard) guard(c *Client, fx *session.Effects) {
 	if c.rights.Load() != nil {
-		fx.May = func(m *record.Message) bool { return sh.mayReceive(c, m) }
+		fx.May = func(m *record.Message) bool { return sh.may(c, auth.Receive, m.Topic) }
 	}
 }
 
@@ -375,6 +400,9 @@ func (sh *Shard) schedule(c *Client) {
 }
 
 func (sh *Shard) sessionDue(c *Client) {
+	if !sh.Owns(c) {
+		return // it has moved, and its timers with it
+	}
 	c.timerAt = 0
 	if c.ended {
 		return

@@ -18,8 +18,8 @@ func (sh *Shard) Overflow(c *Client, why session.Drop) {
 
 // Later ends a connection at the start of the next turn, for ends that are found
 // in the middle of a step.
-func (sh *Shard) Later(l Link, e End) {
-	sh.Post(func() { l.Kick(e) })
+func (c *Client) Later(l Link, e End) {
+	c.Post(func(*Shard) { l.Kick(e) })
 }
 
 // Debug reports whether debug lines are wanted.
@@ -158,7 +158,7 @@ func (sh *Shard) KickAll(code mqtt.ReasonCode) {
 // clients lists the clients of this shard.
 func (sh *Shard) clients() (list []*Client) {
 	sh.Hub.Clients(func(c *Client) {
-		if c.shard == sh {
+		if sh.Owns(c) {
 			list = append(list, c)
 		}
 	})
@@ -168,6 +168,7 @@ func (sh *Shard) clients() (list []*Client) {
 // Follow gives the sessions of this shard the rules that Hub.Replace put in
 // force. On the shard's loop.
 func (sh *Shard) Follow() {
+	sh.rounds++
 	rules := &sh.Hub.Cfg().Rules
 	for _, c := range sh.clients() {
 		c.S.Follow(rules)

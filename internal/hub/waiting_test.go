@@ -9,7 +9,7 @@ import (
 
 type timedInt int
 
-func (timedInt) Timer(record.Instant) {}
+func (timedInt) Timer(*Shard, record.Instant) {}
 
 func TestWaitingList(t *testing.T) {
 	var w waitingList

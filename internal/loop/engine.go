@@ -61,10 +61,11 @@ type Engine struct {
 	loops []*Loop
 	share int // connections before a further loop takes part
 
-	limit atomic.Int64 // global_max_connections, 0: none
-	open  atomic.Int64
-	rate  rate
-	wg    sync.WaitGroup
+	limit  atomic.Int64 // global_max_connections, 0: none
+	forced atomic.Int64 // batches between two moves, for tests; 0: only by load
+	open   atomic.Int64
+	rate   rate
+	wg     sync.WaitGroup
 }
 
 // New makes n loops and their shards. globalLimit bounds open connections over
@@ -82,6 +83,10 @@ func New(h *hub.Hub, clock *Clock, n, globalLimit, share int) (*Engine, error) {
 	}
 	return e, nil
 }
+
+// MoveEvery has each loop move one of its connections to another every n batches,
+// whatever the load, for tests; 0: only by load. Any goroutine.
+func (e *Engine) MoveEvery(n int) { e.forced.Store(int64(n)) }
 
 // SetLimit bounds open connections over all listeners from now on; those that
 // are open stay. Any goroutine.

@@ -60,10 +60,17 @@ type Loop struct {
 	n         int
 	waitErr   error
 	poll      func(uintptr) bool
+	policy    policy
+	going     []*sock // chosen to move to goingTo
+	goingTo   *Loop
+	batches   int  // for tests that force moves
+	read      bool // something was, since force looked
 
 	// atomic
-	count   atomic.Int64
-	closing atomic.Bool
+	meter    meter // its atomics
+	count    atomic.Int64
+	reserved atomic.Int64 // until when no other loop may give connections
+	closing  atomic.Bool
 }
 
 // sock is one connection with its descriptor.
@@ -72,6 +79,8 @@ type sock struct {
 	loop   *Loop
 	fd     int32
 	events uint32
+	cost   uint32 // system calls since they were last counted
+	away   bool   // on its way to another loop, and not in any epoll
 }
 
 func newLoop(e *Engine) (*Loop, error) {
@@ -99,7 +108,13 @@ func newLoop(e *Engine) (*Loop, error) {
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		return nil, err
 	}
-	l.poll = func(uintptr) bool { return l.work() }
+	l.poll = func(uintptr) bool {
+		over := l.work()
+		if len(e.loops) > 1 {
+			l.meter.park(e.clock.Now())
+		}
+		return over
+	}
 	l.shard = e.hub.AddShard(l.wakeUp)
 	l.env = conn.NewEnv(l.shard)
 	return l, nil
@@ -230,6 +245,7 @@ func (l *Loop) work() (over bool) {
 			return true
 		}
 		sh.Turn()
+		l.balance(sh.Now())
 		sh.End()
 		l.flush()
 		l.rearm()
@@ -256,6 +272,7 @@ func (l *Loop) flush() {
 		move()
 	}
 	l.moves = l.moves[:0]
+	l.shard.Ship()
 }
 
 func (l *Loop) event(ev *syscall.EpollEvent) {
@@ -286,6 +303,8 @@ func (l *Loop) sockEvent(s *sock, events uint32) {
 	if s.fd < 0 || l.held || events&(readable|syscall.EPOLLHUP|syscall.EPOLLERR) == 0 {
 		return
 	}
+	s.cost++
+	l.read = true
 	n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&l.buf[0])), readBuffer)
 	switch {
 	case e == syscall.EAGAIN:
@@ -370,21 +389,23 @@ func (l *Loop) begin(s *sock, b *Bound, peer netip.AddrPort) {
 }
 
 func (l *Loop) add(s *sock) error {
-	if err := l.ctl(syscall.EPOLL_CTL_ADD, int(s.fd), s.events); err != nil {
-		return err
-	}
+	l.seat(s)
+	return l.ctl(syscall.EPOLL_CTL_ADD, int(s.fd), s.events)
+}
+
+// seat makes s known by its descriptor.
+func (l *Loop) seat(s *sock) {
 	if int(s.fd) >= len(l.socks) {
 		l.socks = append(l.socks, make([]*sock, max(int(s.fd)+1, len(l.socks)+len(l.socks)/4, 64)-len(l.socks))...)
 	}
 	l.socks[s.fd] = s
-	return nil
 }
 
 // rearm sets the timer to the next deadline, if that is earlier than what it is
 // set to.
 func (l *Loop) rearm() {
 	at, ok := l.shard.NextTimer()
-	if !ok || (l.armed != 0 && l.armed <= at) {
+	if !ok || (l.armed <= at && l.armed > l.shard.Now()) {
 		return
 	}
 	l.armed = at
@@ -412,6 +433,7 @@ func (l *Loop) shut() {
 func (s *sock) Write(bufs [][]byte) (n int, err error) {
 	var r uintptr
 	var e syscall.Errno
+	s.cost++
 	want := 0
 	if len(bufs) == 1 {
 		b := bufs[0]
@@ -451,7 +473,9 @@ func (s *sock) watch(events uint32) {
 	if s.fd < 0 || events == s.events {
 		return
 	}
-	s.events = events
+	if s.events = events; s.away {
+		return
+	}
 	_ = s.loop.ctl(syscall.EPOLL_CTL_MOD, int(s.fd), events)
 }
 
@@ -467,6 +491,7 @@ func (s *sock) Resume() { s.watch(s.events | readable) }
 // CloseWrite implements conn.Socket.
 func (s *sock) CloseWrite() {
 	if s.fd >= 0 {
+		s.back()
 		_ = syscall.Shutdown(int(s.fd), syscall.SHUT_WR)
 		s.Resume()
 	}
@@ -501,8 +526,13 @@ func (s *sock) move(to *hub.Shard, then func(*conn.Env)) {
 	from.count.Add(-1)
 	target := from.engine.loops[to.ID]
 	target.count.Add(1)
-	ok := to.Post(func() {
-		s.loop = target
+	s.loop = target
+	s.Rehome(target.env)
+	ok := to.Hand(func(ended bool) {
+		if ended {
+			s.Abandon()
+			return
+		}
 		if err := target.add(s); err != nil {
 			s.EOF(err)
 			return
@@ -510,6 +540,6 @@ func (s *sock) move(to *hub.Shard, then func(*conn.Env)) {
 		then(target.env)
 	})
 	if !ok {
-		closeFD(int(s.fd))
+		s.Abandon()
 	}
 }

@@ -41,12 +41,21 @@ type Loop struct {
 	listeners []*Bound
 	dirty     []*sock
 	moves     []func()
+	// early is what readers and writers say of connections that are on their way.
+	early     map[*sock][]event
+	policy    policy
+	going     []*sock // chosen to move to goingTo
+	goingTo   *Loop
+	batches   int  // for tests that force moves
+	read      bool // something was, since force looked
 	accepting sync.WaitGroup
 	carrying  sync.WaitGroup
 
 	// atomic
-	count   atomic.Int64
-	closing atomic.Bool
+	meter    meter // its atomics
+	count    atomic.Int64
+	reserved atomic.Int64 // until when no other loop may give connections
+	closing  atomic.Bool
 }
 
 type eventKind uint8
@@ -74,6 +83,7 @@ type sock struct {
 	c      transport.Stream
 	taken  chan struct{} // the loop is done with the reader's buffer
 	closed bool          // owned by the loop
+	cost   uint32        // reads and writes since they were last counted
 	paused bool
 	held   *event // input that came while paused
 
@@ -90,7 +100,7 @@ type sock struct {
 func newLoop(e *Engine) (*Loop, error) {
 	l := &Loop{
 		engine: e, events: make(chan event, batchEvents), wake: make(chan struct{}, 1), done: make(chan struct{}),
-		socks: make(map[*sock]struct{}),
+		socks: make(map[*sock]struct{}), early: make(map[*sock][]event),
 	}
 	l.shard = e.hub.AddShard(l.wakeUp)
 	l.env = conn.NewEnv(l.shard)
@@ -182,6 +192,7 @@ func (l *Loop) run() {
 	defer timer.Stop()
 	for {
 		var first *event
+		l.meter.park(l.engine.clock.Now())
 		select {
 		case e := <-l.events:
 			first = &e
@@ -206,6 +217,7 @@ func (l *Loop) run() {
 			return
 		}
 		sh.Turn()
+		l.balance(sh.Now())
 		sh.End()
 		for i := 0; i < len(l.dirty); i++ {
 			if s := l.dirty[i]; s != nil {
@@ -220,6 +232,7 @@ func (l *Loop) run() {
 			move()
 		}
 		l.moves = l.moves[:0]
+		sh.Ship()
 		d := time.Hour
 		if at, ok := sh.NextTimer(); ok {
 			d = max(time.Duration(at-l.engine.clock.Now()), time.Millisecond)
@@ -241,6 +254,10 @@ func (l *Loop) event(e *event) {
 			}()
 			return
 		}
+		if _, here := l.socks[s]; !here && !s.closed {
+			l.early[s] = append(l.early[s], *e)
+			return
+		}
 	}
 	switch e.kind {
 	case evAccept:
@@ -252,6 +269,8 @@ func (l *Loop) event(e *event) {
 			return
 		}
 		if !s.closed {
+			s.cost++
+			l.read = true
 			s.Input(e.b)
 		}
 		s.taken <- struct{}{}
@@ -348,6 +367,7 @@ func (s *sock) writer() {
 
 // Write implements conn.Socket.
 func (s *sock) Write(bufs [][]byte) (n int, err error) {
+	s.cost++
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range bufs {
@@ -437,12 +457,18 @@ func (s *sock) move(to *hub.Shard, then func(*conn.Env)) {
 	from.count.Add(-1)
 	target := from.engine.loops[to.ID]
 	target.count.Add(1)
+	s.Rehome(target.env)
 	s.loop.Store(target)
-	if !to.Post(func() {
-		target.socks[s] = struct{}{}
+	if !to.Hand(func(ended bool) {
+		if ended {
+			s.Abandon()
+			return
+		}
+		target.seat(s)
 		then(target.env)
+		target.late(s)
 	}) {
-		s.end()
+		s.Abandon()
 	}
 }
 

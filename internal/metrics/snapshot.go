@@ -55,6 +55,7 @@ type Snapshot struct {
 	PublishReceived      int64 `metric:"publish_received_total" kind:"counter" sys:"publish/messages/received" load:"publish/received" help:"PUBLISH packets received, counted before any check."`
 	PublishSent          int64 `metric:"publish_sent_total" kind:"counter" sys:"publish/messages/sent" load:"publish/sent" help:"PUBLISH packets sent."`
 	Connects             int64 `metric:"connects_total" kind:"counter" load:"connections" help:"CONNECT packets received."`
+	Moved                int64 `metric:"connections_moved_total" kind:"counter" help:"Connections that went to another event loop because theirs was busy."`
 }
 
 // Field describes one figure of a Snapshot.

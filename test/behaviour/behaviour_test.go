@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	targetFlag = flag.String("target", "", "comma-separated targets to run: sim, tcp, ws, tls, mosquitto; empty for all of midge's own")
+	targetFlag = flag.String("target", "", "comma-separated targets to run: sim, tcp, ws, tls, each also behind moving-, mosquitto; empty for all of midge's own")
 	waitFlag   = flag.Duration("wait", 0, "how long an expected packet may take")
 )
 
@@ -65,7 +65,11 @@ func TestScripts(t *testing.T) {
 	for _, s := range load(t) {
 		file := strings.TrimSuffix(s.File, ".txt")
 		for _, name := range wanted {
-			if !s.Has(name) && !((name == "ws" || name == "tls") && *targetFlag != "" && s.Has("tcp")) {
+			base := strings.TrimPrefix(name, "moving-")
+			if !s.Has(base) && !((base == "ws" || base == "tls") && *targetFlag != "" && s.Has("tcp")) {
+				continue
+			}
+			if base != name && base != "sim" && acrossPublishers[s.File+" "+s.Name] {
 				continue
 			}
 			for _, v := range s.Versions {
@@ -80,7 +84,7 @@ func TestScripts(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					if name == "sim" {
+					if base == "sim" {
 						synctest.Test(t, run)
 						return
 					}
@@ -91,12 +95,16 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// acrossPublishers are scripts that expect the order of messages of different
+// publishers, which holds only while they are on one loop.
+var acrossPublishers = map[string]bool{"resend.txt order-per-publisher": true}
+
 func targetNames(t *testing.T) []string {
 	t.Helper()
 	if *targetFlag == "" {
 		var own []string
 		for name := range factories {
-			if name != "mosquitto" {
+			if name != "mosquitto" && (name == "moving-sim" || !strings.HasPrefix(name, "moving-")) {
 				own = append(own, name)
 			}
 		}
@@ -114,9 +122,13 @@ func targetNames(t *testing.T) []string {
 
 // factories start a fresh broker of each kind.
 var factories = map[string]target.Factory{
-	"sim":       newSim,
-	"tcp":       newTCP,
-	"ws":        newWebSocket,
-	"tls":       newTLS,
-	"mosquitto": target.Mosquitto,
+	"sim":        newSim,
+	"tcp":        newTCP,
+	"ws":         newWebSocket,
+	"tls":        newTLS,
+	"moving-sim": newMoving,
+	"moving-tcp": moving(newTCP),
+	"moving-ws":  moving(newWebSocket),
+	"moving-tls": moving(newTLS),
+	"mosquitto":  target.Mosquitto,
 }

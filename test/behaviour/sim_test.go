@@ -29,21 +29,36 @@ type simTarget struct {
 	store *memstore.Store
 	e     *sim.Engine
 	pipes []*simPipe
+	// moving has connections change their shard all the time.
+	moving bool
 }
 
-func newSim(cfg target.Config) (target.Target, error) {
+func newSim(cfg target.Config) (target.Target, error) { return newSimOf(cfg, false) }
+
+// newMoving is the same with three shards and connections that move from one to
+// the next all the time: nothing of that may show.
+func newMoving(cfg target.Config) (target.Target, error) { return newSimOf(cfg, true) }
+
+func newSimOf(cfg target.Config, moving bool) (target.Target, error) {
 	o, a, err := options(cfg, 1883)
 	if err != nil {
 		return nil, err
 	}
-	s := &simTarget{opts: o, auth: a, store: memstore.New()}
+	s := &simTarget{opts: o, auth: a, store: memstore.New(), moving: moving}
 	s.start()
 	return s, nil
 }
 
 func (s *simTarget) start() {
 	o := s.opts
-	s.e = sim.New(broker.HubConfig(&o), broker.Settings(&o, o.Config.Listeners[0]), logging.Discard(), s.store, simShards)
+	shards := simShards
+	if s.moving {
+		shards++
+	}
+	s.e = sim.New(broker.HubConfig(&o), broker.Settings(&o, o.Config.Listeners[0]), logging.Discard(), s.store, shards)
+	if s.moving {
+		s.e.MoveEvery(2)
+	}
 	s.pipes = nil
 }
 
@@ -99,7 +114,7 @@ func (s *simTarget) Control(words []string) error {
 	if c == nil {
 		return fmt.Errorf("no client %s", id)
 	}
-	c.Shard().Post(func() { c.Disconnect(code, ref) })
+	c.Post(func(*hub.Shard) { c.Disconnect(code, ref) })
 	s.settle()
 	return nil
 }

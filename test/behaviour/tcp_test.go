@@ -73,6 +73,8 @@ type tcpTarget struct {
 	name  string
 	addr  string
 	ca    string // with TLS
+	// moving has connections change their loop all the time.
+	moving bool
 }
 
 func newTCP(cfg target.Config) (target.Target, error) { return newNetwork("tcp", cfg) }
@@ -101,6 +103,16 @@ func newTLS(cfg target.Config) (target.Target, error) {
 	return t, err
 }
 
+// moving is a broker of several loops whose connections move from one to the
+// next all the time.
+func moving(f target.Factory) target.Factory {
+	return func(cfg target.Config) (target.Target, error) {
+		cfg.Lines = append([]string{"loops 3"}, cfg.Lines...)
+		cfg.Moving = true
+		return f(cfg)
+	}
+}
+
 // newNetwork tries again when another process took the free port first.
 func newNetwork(name string, cfg target.Config) (target.Target, error) {
 	for try := 0; ; try++ {
@@ -112,7 +124,7 @@ func newNetwork(name string, cfg target.Config) (target.Target, error) {
 		if err != nil {
 			return nil, err
 		}
-		t := &tcpTarget{opts: o, auth: a, store: memstore.New(), name: name}
+		t := &tcpTarget{opts: o, auth: a, store: memstore.New(), name: name, moving: cfg.Moving}
 		err = t.start()
 		if err == nil {
 			return t, nil
@@ -129,6 +141,9 @@ func (t *tcpTarget) start() error {
 	b, err := broker.New(o)
 	if err != nil {
 		return err
+	}
+	if t.moving {
+		b.MoveForTest(1)
 	}
 	if err := b.Start(); err != nil {
 		return err

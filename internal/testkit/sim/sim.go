@@ -28,6 +28,9 @@ type Engine struct {
 	now      record.Instant
 	next     int
 	n        int
+	pipes    []*Pipe
+	every    int // Settles between two moves, 0: none
+	settled  int
 }
 
 // New makes an engine with the given number of shards; connections are spread
@@ -83,8 +86,43 @@ func (e *Engine) nextTimer() (at record.Instant, ok bool) {
 	return at, ok
 }
 
+// MoveEvery has one of the connections move to another shard in every n-th
+// Settle.
+func (e *Engine) MoveEvery(n int) { e.every = n }
+
+// Moved returns how many connections have moved.
+func (e *Engine) Moved() (n uint64) {
+	for _, env := range e.envs {
+		n += env.Shard.Count.Moved
+	}
+	return n
+}
+
+// depart begins the move of the next connection that can.
+func (e *Engine) depart() {
+	if e.settled++; e.every == 0 || e.settled%e.every != 0 || len(e.envs) < 2 {
+		return
+	}
+	for i := range e.pipes {
+		p := e.pipes[(e.settled/e.every+i)%len(e.pipes)]
+		if p.closed || !p.MayMove() {
+			continue
+		}
+		from := p.Env().Shard
+		to := e.envs[(from.ID+1+e.settled%(len(e.envs)-1))%len(e.envs)].Shard
+		from.Begin(e.now)
+		if from.Depart(p.Client(), to, p) {
+			p.Halt()
+			from.Fence()
+		}
+		from.End()
+		return
+	}
+}
+
 // Settle runs turns until no shard has anything left for another.
 func (e *Engine) Settle() {
+	e.depart()
 	for quiet := 0; quiet < 2; {
 		before := len(e.dirty)
 		for _, env := range e.envs {
@@ -92,7 +130,11 @@ func (e *Engine) Settle() {
 			env.Shard.Turn()
 			env.Shard.End()
 		}
-		busy := e.flush() || before > 0 || e.pending()
+		busy := e.flush() || before > 0
+		for _, env := range e.envs {
+			env.Shard.Ship()
+		}
+		busy = e.pending() || busy
 		if busy {
 			quiet = 0
 		} else {
@@ -141,6 +183,7 @@ func (e *Engine) Open(layer wsproto.Layer) *Pipe {
 	e.next++
 	env.Shard.Begin(e.now)
 	p := &Pipe{e: e, space: -1}
+	e.pipes = append(e.pipes, p)
 	e.Listener.Open.Add(1)
 	p.Init(env, p, e.Listener, conn.Origin{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(40000+e.n))}, layer)
 	e.Settle()
@@ -230,5 +273,24 @@ func (p *Pipe) Close() { p.closed = true }
 
 // Move implements conn.Socket.
 func (p *Pipe) Move(to *hub.Shard, then func(*conn.Env)) {
+	p.Rehome(p.e.envs[to.ID])
 	to.Post(func() { then(p.e.envs[to.ID]) })
 }
+
+// Leave implements hub.Mover.
+func (p *Pipe) Leave(to *hub.Shard) bool {
+	if !p.Conn.Open() {
+		return false
+	}
+	p.Rehome(p.e.envs[to.ID])
+	return true
+}
+
+// Arrive implements hub.Mover.
+func (p *Pipe) Arrive() { p.Settle() }
+
+// Continue implements hub.Mover.
+func (p *Pipe) Continue() { p.Proceed() }
+
+// Abandon implements hub.Mover.
+func (p *Pipe) Abandon() { p.closed = true }

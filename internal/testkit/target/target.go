@@ -76,6 +76,8 @@ type Config struct {
 	// Options are settings of the broker as a library that mosquitto.conf has no
 	// name for, from "config: test_option NAME VALUE".
 	Options map[string]string
+	// Moving has connections change their event loop all the time.
+	Moving bool
 }
 
 // TCPPipe is a Pipe over a net.Conn.
