@@ -134,6 +134,11 @@ func Main(e *Env) int {
 		}
 	}
 	if len(e.Args) > 1 {
+		switch e.Args[1] {
+		case "-c", "--config-file", "-p", "--port":
+			// A service file in which only the program was exchanged.
+			return serve(e, "midge serve", e.Args[1:])
+		}
 		if run := ownFlags(e.Args[1]); run != nil {
 			return run(e, "midge "+e.Args[1], e.Args[2:])
 		}
