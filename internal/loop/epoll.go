@@ -139,7 +139,7 @@ func (l *Loop) ctl(op, fd int, events uint32) error {
 }
 
 // longAgo is a deadline that has passed.
-var longAgo = time.Unix(1, 0)
+var longAgo = time.Time{}.Add(time.Second)
 
 // wakeUp makes the loop take a turn. Any goroutine. A deadline that has passed
 // ends the loop's wait inside the runtime, which readies its goroutine on this
