@@ -213,8 +213,8 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 		return refuse(mqtt.SubscriptionIDsNotSupported, logging.ReasonDisallowedFeature, "subscription identifiers are not available")
 	}
 	var f packet.SubFilter
-	for it := p.Filters(); it.Next(&f); {
-		if end := sh.fatal(v5, string(f.Filter), f.Options); end != nil {
+	for it := p.Filters(); v5 && it.Next(&f); {
+		if end := sh.fatal(string(f.Filter), f.Options); end != nil {
 			return end
 		}
 	}
@@ -262,11 +262,11 @@ func (sh *Shard) ClientSubscribe(c *Client, p *packet.Subscribe) *End {
 // filters is entered: what an MQTT 5 client was told is not available, and No
 // Local on a shared subscription [MQTT-3.8.3-4]. MQTT 3 clients were told nothing;
 // they get a refusal of the one filter.
-func (sh *Shard) fatal(v5 bool, filter string, o packet.SubOptions) *End {
+func (sh *Shard) fatal(filter string, o packet.SubOptions) *End {
 	cfg := sh.Hub.Cfg()
 	_, inner, shared, err := mqtt.ParseShared(filter)
 	switch {
-	case !v5 || err != nil:
+	case err != nil:
 		return nil
 	case !shared:
 		inner = filter
