@@ -92,12 +92,8 @@ const tick = time.Millisecond
 // and a message counts from when it was due, so that neither the tick nor a full
 // window makes the broker look better than it is.
 func (d *driver) run(length time.Duration) error {
-	// The thread is not unlocked: it keeps its priority, which is lower than the
-	// broker's. What it delays by that counts as the broker's.
 	runtime.LockOSThread()
-	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, *nice); err != nil {
-		return os.NewSyscallError("setpriority", err)
-	}
+	defer runtime.UnlockOSThread()
 	now := time.Now()
 	if d.next.IsZero() {
 		d.next = now

@@ -26,7 +26,6 @@ var (
 	receivers  = flag.Int("receivers", 10, "persistent sessions that receive, connected")
 	size       = flag.Int("size", 200, "payload bytes")
 	soak       = flag.Duration("soak", 0, "run a soak of this length in place of the measurements")
-	nice       = flag.Int("nice", 0, "priority of the load generator, which shares the processors with the broker")
 	dir        = flag.String("dir", "", "directory for the store; empty: a temporary one")
 	only       = flag.String("only", "", "one of saturated, fixed, single, plain, away, backlog, retained")
 )
