@@ -287,7 +287,7 @@ func brokerCases() []optionCase {
 			},
 		},
 		boolCase("retain_available", true, global(func(g *Global) bool { return g.RetainAvailable })),
-		boolCase("set_tcp_nodelay", false, global(func(g *Global) bool { return g.SetTCPNodelay })),
+		boolCase("set_tcp_nodelay", true, global(func(g *Global) bool { return g.SetTCPNodelay })),
 		intCase("sys_interval", 10, global(func(g *Global) int { return g.SysInterval }),
 			map[string]any{"0": 0, "65535": 65535},
 			map[string]string{"65536": "Error: Invalid 'sys_interval' value (65536).", "-1": "Error: Invalid 'sys_interval' value (-1)."}),

@@ -161,8 +161,8 @@ var brokerOptions = []Option{
 		gone:    "Warning: The '%s' option is no longer available.",
 	},
 	{
-		Name: "set_tcp_nodelay", Section: "global", Values: boolValues, Default: "false", Reload: NextConnection,
-		Meaning: "Whether Nagle's algorithm is off on accepted sockets.",
+		Name: "set_tcp_nodelay", Section: "global", Values: boolValues, Default: "true", Reload: NextConnection,
+		Meaning: "Whether Nagle's algorithm is off on accepted sockets. midge writes once for all that is ready, so the algorithm has nothing to gather: it would only hold a packet back until the client has acknowledged the one before, up to 40 ms.",
 		field:   boolField{at: func(t target) *bool { return &t.g.SetTCPNodelay }},
 	},
 	{

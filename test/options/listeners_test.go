@@ -230,7 +230,7 @@ func TestHTTPDir(t *testing.T) {
 }
 
 func TestSetTCPNodelay(t *testing.T) {
-	r := start(t, head+"set_tcp_nodelay true\n")
+	r := start(t, head+"set_tcp_nodelay false\n")
 	r.open(4, "c").publish("t", "x", 1)
 	r.reload(head)
 	r.open(4, "d").publish("t", "x", rawmqtt.V31-2)
