@@ -31,20 +31,47 @@ func start(dir string, durable bool, extra string) (*server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, port, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := net.SplitHostPort(addr)
 	conf := filepath.Join(dir, "m.conf")
 	text := fmt.Sprintf("listener %s 127.0.0.1\nallow_anonymous true\ncontrol_socket none\nuser root\nmax_queued_messages 0\nmax_inflight_messages 1000\npersistence %t\npersistence_location %s\n%s",
 		port, durable, dir, extra)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	s := &server{addr: addr, dir: dir, cmd: exec.Command(program, "serve", "-c", conf)}
+	return launch(exec.Command(program, "serve", "-c", conf), addr, dir)
+}
+
+// startFloor starts this program again in the broker's place.
+func startFloor(dir string, alone bool) (*server, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	addr, port, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	return launch(exec.Command(self, "-floor", port, "-dir", dir, fmt.Sprintf("-alone=%t", alone)), addr, dir)
+}
+
+func freeAddr() (addr, port string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	addr = l.Addr().String()
+	_, port, err = net.SplitHostPort(addr)
+	return addr, port, errors.Join(err, l.Close())
+}
+
+func launch(cmd *exec.Cmd, addr, dir string) (s *server, err error) {
+	s = &server{addr: addr, dir: dir, cmd: cmd}
 	s.cmd.Dir = dir
 	if s.cmd.Stderr, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type load struct {
 	publishers, inflight int
 	rate                 int  // messages a second over all publishers, 0: as fast as it goes
 	away                 bool // the receivers are not connected
+	floor                bool // not the broker but the least in its place
 }
 
 // result is what one measurement found.
@@ -47,6 +48,12 @@ func (r *result) print(name string) {
 			float64(r.used.written)/n/float64(*size), float64(r.onDisk)/n)
 	}
 	fmt.Printf("; memory %d MiB\n", r.used.resident>>20)
+}
+
+// beside prints r as multiples of what the floor did.
+func (r *result) beside(least *result) {
+	times := func(q float64) float64 { return float64(r.latency.at(q)) / float64(max(least.latency.at(q), 1)) }
+	fmt.Printf("%-26s median %.2f, p99 %.2f, CPU %.2f times\n", "flush : floor", times(0.5), times(0.99), r.cpu()/least.cpu())
 }
 
 type conn struct {
@@ -172,7 +179,13 @@ func (p *publisher) ack(buf *[]byte) (id uint16, err error) {
 
 // measure runs one load against a fresh broker.
 func measure(dir string, durable bool, l load) (*result, error) {
-	s, err := start(dir, durable, "")
+	var s *server
+	var err error
+	if l.floor {
+		s, err = startFloor(dir, l.inflight == 1)
+	} else {
+		s, err = start(dir, durable, "")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ var (
 	size       = flag.Int("size", 200, "payload bytes")
 	soak       = flag.Duration("soak", 0, "run a soak of this length in place of the measurements")
 	dir        = flag.String("dir", "", "directory for the store; empty: a temporary one")
+	floorPort  = flag.Int("floor", 0, "serve on this port as the least in the broker's place; -dir is its directory")
+	alone      = flag.Bool("alone", false, "with -floor: one thread does everything")
 	only       = flag.String("only", "", "one of saturated, fixed, single, plain, away, backlog, retained")
 )
 
@@ -47,6 +49,9 @@ func run() error {
 		}
 		defer os.RemoveAll(d)
 		base = d
+	}
+	if *floorPort > 0 {
+		return serveFloor(*floorPort, base, *alone)
 	}
 	if *soak > 0 {
 		return runSoak(filepath.Join(base, "soak"), *soak)
@@ -86,19 +91,31 @@ func run() error {
 			return fmt.Errorf("fixed: %w", err)
 		}
 		r.print("20,000/s, flush")
+		least, err := measure(filepath.Join(base, "floor"), true, load{publishers: *publishers, inflight: *inflight, rate: 20000, floor: true})
+		if err != nil {
+			return fmt.Errorf("floor: %w", err)
+		}
+		least.print("20,000/s, floor")
+		r.beside(least)
 	}
 	if want("single") {
 		r, err := measure(filepath.Join(base, "single"), true, load{publishers: 1, inflight: 1})
 		if err != nil {
 			return fmt.Errorf("single: %w", err)
 		}
-		r.print("one publisher, one in flight")
+		r.print("one in flight, flush")
+		least, err := measure(filepath.Join(base, "alone"), true, load{publishers: 1, inflight: 1, floor: true})
+		if err != nil {
+			return fmt.Errorf("floor: %w", err)
+		}
+		least.print("one in flight, floor")
+		r.beside(least)
 		bare, err := bareSync(base, time.Duration(*seconds)*time.Second/3)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%-26s median %v, p99 %v: a message takes %.2f times the median\n", "bare fdatasync", bare.at(0.5), bare.at(0.99),
-			float64(r.latency.at(0.5))/float64(bare.at(0.5)))
+		fmt.Printf("%-26s median %v, p99 %v: a message takes %.2f times the median, the floor %.2f times\n", "bare fdatasync", bare.at(0.5), bare.at(0.99),
+			float64(r.latency.at(0.5))/float64(bare.at(0.5)), float64(least.latency.at(0.5))/float64(bare.at(0.5)))
 	}
 	if want("away") {
 		r, err := measure(filepath.Join(base, "away"), true, load{publishers: *publishers, inflight: *inflight, away: true})
