@@ -90,7 +90,11 @@ func (sh *Shard) retainedDue(e expiring) {
 // the number of the last message before the subscription was entered.
 func (sh *Shard) startCursor(c *Client, filter string, s *record.Subscription, before uint64) {
 	sh.stopCursors(c, filter) // who repeats itself gets one delivery, from the start
-	it := sh.Hub.Retained.Cursor(filter, sh.Hub.seq.Load())
+	now := sh.Hub.seq.Load()
+	if sh.Hub.Retained.None(filter, now, &sh.look) {
+		return // what is on its way to the index is routed after it, to this subscription too
+	}
+	it := sh.Hub.Retained.Cursor(filter, now)
 	c.cursors = append(c.cursors, &cursor{it: it, filter: filter, qos: s.QoS, sub: s.ID, noLocal: s.NoLocal, before: before})
 }
 

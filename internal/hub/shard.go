@@ -73,6 +73,7 @@ type Shard struct {
 	// admission is one to be used again, see Recycle.
 	admission *Admission
 	retained  Wheel[expiring]
+	look      router.Cursor[*record.Message] // scratch memory of startCursor
 	dropping  map[*Client][session.NumDrops]uint64
 	dropLog   record.Instant
 	debug     bool

@@ -30,6 +30,20 @@ func (r *Retained[M]) Cursor(filter string, seq uint64) *Cursor[M] {
 	return c
 }
 
+// None reports whether a Cursor would certainly visit nothing, now or later: most filters match nothing that is retained. A false
+// answer may be wrong, as few entries are examined. It takes the memory of scratch, which is no cursor under way, so that asking
+// allocates nothing.
+func (r *Retained[M]) None(filter string, seq uint64, scratch *Cursor[M]) bool {
+	c := scratch
+	*c = Cursor[M]{index: r, filter: filter, seq: seq, done: filter == "", pos: append(c.pos[:0], fixedPrefix(filter)...)}
+	none := c.Next(noneVisits, func(string, M) bool { return false })
+	c.filter = "" // it is not kept
+	return none
+}
+
+// noneVisits bounds what None examines to 64 entries.
+const noneVisits = 8
+
 // Walk starts a visit of every entry, whatever its topic and seq; no filter selects both "a" and "$SYS/a".
 func (r *Retained[M]) Walk() *Cursor[M] {
 	return &Cursor[M]{index: r, all: true, seq: math.MaxUint64}

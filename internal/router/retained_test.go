@@ -96,9 +96,37 @@ func TestCursorAgainstReference(t *testing.T) {
 					want = append(want, topic)
 				}
 			}
+			if none := index.None(filter, 0, new(Cursor[int])); none && len(want) > 0 {
+				t.Fatalf("round %d filter %q: told that there is none of %q", round, filter, want)
+			}
 			if got := collect(index.Cursor(filter, 0), 1+r.IntN(20)); !slices.Equal(got, want) {
 				t.Fatalf("round %d filter %q: got %q, want %q", round, filter, got, want)
 			}
+		}
+	}
+}
+
+// None is sure of a few entries, gives up on many, and allocates nothing.
+func TestNone(t *testing.T) {
+	index := NewRetained[int]()
+	for i := range 100 {
+		index.Set(fmt.Sprintf("$SYS/broker/%d", i), 0, 1)
+	}
+	index.Set("a/b", 0, 1)
+	index.Set("a/later", 0, 3)
+	for i := range 1000 {
+		index.Set(fmt.Sprintf("many/%d/x", i), 0, 1)
+	}
+	var scratch Cursor[int]
+	for filter, want := range map[string]bool{
+		"a/b": false, "a/+": false, "a/#": false, "a/c": true, "c/+/d": true, "b/#": true, "+/b": false, "a/later": true,
+		"+/c/#": true, "many/+/y": false, "$SYS/broker/7": false, "$SYS/nothing/#": true, "": true,
+	} {
+		if got := index.None(filter, 2, &scratch); got != want {
+			t.Errorf("none for %q: %v", filter, got)
+		}
+		if n := testing.AllocsPerRun(10, func() { index.None(filter, 2, &scratch) }); n != 0 {
+			t.Errorf("asking for %q allocates %g times", filter, n)
 		}
 	}
 }
