@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -28,16 +29,42 @@ func crash(t *testing.T, survives store.Level, percent func(*rand.Rand) int) sto
 		o.MemTableBytes = 64 << 10 // logs and tables change often
 		return mustOpen(t, "store", o)
 	}
+	reopened := 0
 	return storetest.Crash{
 		Open: func(t testing.TB) store.Store { return open(t, vfs.NewCrashableMem()) },
 		Copy: func(t testing.TB, s store.Store, r *rand.Rand) any {
 			return s.(*Store).fs.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent(r), RNG: r})
 		},
-		Reopen:   func(t testing.TB, copied any) store.Store { return open(t, copied.(*vfs.MemFS)) },
+		Reopen: func(t testing.TB, copied any) store.Store {
+			fs := copied.(*vfs.MemFS)
+			s := open(t, fs)
+			if reopened++; reopened%20 == 0 {
+				// An orderly restart between crashes. It also makes the removal of
+				// obsolete files last: crashes in quick succession bring them back
+				// each time, until there are hundreds to copy.
+				s = restart(t, s, fs, open)
+			}
+			return s
+		},
 		Survives: survives,
 		Batches:  batches,
 		Every:    every,
 	}
+}
+
+// restart closes s, puts its directory on stable storage and opens it again.
+func restart(t testing.TB, s store.Store, fs *vfs.MemFS, open func(testing.TB, *vfs.MemFS) store.Store) store.Store {
+	if err := s.Close(); err != nil {
+		t.Fatalf("close of a copy for a restart: %v", err)
+	}
+	dir, err := fs.OpenDir("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, fs)
 }
 
 // TestPowerLoss: what was not synced is lost or kept at random. What completed at

@@ -39,8 +39,8 @@ type Crash struct {
 func RunCrashes(t *testing.T, c Crash) {
 	seed := seedFor(t)
 	r := rand.New(rand.NewPCG(seed, 4))
-	g := newGenerator(r, 1, 4, "")
-	x := &crashing{TB: t, Crash: c, r: r, s: c.Open(t), base: newModel(), seed: seed}
+	g := newGenerator(r, 1, 8, "")
+	x := &crashing{TB: t, Crash: c, r: r, s: c.Open(t), base: newModel(), seed: seed, leg: 3}
 	defer func() {
 		if err := x.s.Close(); err != nil {
 			t.Errorf("close at the end: %v", err)
@@ -53,7 +53,7 @@ func RunCrashes(t *testing.T, c Crash) {
 		}
 		if r.IntN(c.Every) == 0 {
 			if k := x.crash(i); k != nil {
-				g.m = k.clone()
+				g.adopt(k.clone())
 			}
 		}
 	}
@@ -70,6 +70,10 @@ type crashing struct {
 	// in order.
 	base *model
 	open []openBatch
+	// leg is how many crashes on average are only looked at before one is gone on
+	// from: short legs bring crashes upon crashes, in long ones the engine changes
+	// its logs, writes tables and merges them.
+	leg int
 }
 
 type openBatch struct {
@@ -144,7 +148,7 @@ func (x *crashing) crash(n int) *model {
 		m.apply(x.open[i].ops)
 		want = m.dump(true)
 	}
-	if x.r.IntN(3) > 0 {
+	if x.r.IntN(x.leg) > 0 {
 		if err := s.Close(); err != nil {
 			x.Fatalf("close of a copy: %v", err)
 		}
@@ -152,6 +156,7 @@ func (x *crashing) crash(n int) *model {
 	}
 	old := x.s
 	x.s, x.base, x.open = s, m, nil
+	x.leg = []int{2, 3, 10, 100}[x.r.IntN(4)]
 	if err := old.Close(); err != nil {
 		x.Fatalf("close of what crashed: %v", err)
 	}

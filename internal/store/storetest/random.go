@@ -3,8 +3,10 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -106,6 +108,20 @@ type generator struct {
 
 func newGenerator(r *rand.Rand, first record.SessionKey, sessions int, prefix string) *generator {
 	return &generator{r: r, m: newModel(), prefix: prefix, next: first, want: sessions, seqs: map[record.SessionKey]uint64{}}
+}
+
+// adopt goes on from m, which a crash set back: sessions whose end was lost live
+// on, those whose beginning was lost are gone. Without it the former would never
+// end, and their number would grow with every crash.
+func (g *generator) adopt(m *model) {
+	for _, key := range g.live {
+		if m.sessions[key] == nil {
+			g.gone = append(g.gone, key)
+		}
+	}
+	g.gone = slices.DeleteFunc(g.gone, func(key record.SessionKey) bool { return m.sessions[key] != nil })
+	g.live = slices.Sorted(maps.Keys(m.sessions))
+	g.m = m
 }
 
 // key is mostly a session that is there.
