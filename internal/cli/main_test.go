@@ -156,7 +156,7 @@ func TestCommandTable(t *testing.T) {
 func TestReach(t *testing.T) {
 	local := &config.Config{LocalOnly: true, Global: config.Global{AllowAnonymous: true}}
 	add := func(c *config.Config, port int, address string, p config.Protocol) {
-		c.Listeners = append(c.Listeners, &config.Listener{Port: port, Address: address, Protocol: p})
+		c.Listeners = append(c.Listeners, &config.Listener{Port: port, Address: address, Protocol: p, AllowAnonymous: c.AllowAnonymous})
 	}
 	add(local, 1883, "127.0.0.1", config.MQTT)
 	add(local, 1883, "::1", config.MQTT)
@@ -167,18 +167,20 @@ func TestReach(t *testing.T) {
 	add(closed, 1883, "", config.MQTT)
 	webOnly := &config.Config{Global: config.Global{AllowAnonymous: true}}
 	add(webOnly, 80, "", config.WebSockets)
-	mixed := &config.Config{Global: config.Global{AllowAnonymous: true}}
+	mixed := &config.Config{}
 	mixed.Listeners = []*config.Listener{
 		{Port: 9883, Protocol: config.HTTPAPI},
-		{Port: 8883, Protocol: config.MQTT, TLS: config.TLS{CertFile: "c"}},
-		{Port: 8084, Protocol: config.WebSockets, TLS: config.TLS{CertFile: "c"}},
-		{Path: "/run/m.sock", Protocol: config.MQTT},
+		{Port: 8883, Protocol: config.MQTT, TLS: config.TLS{CertFile: "c"}, AllowAnonymous: true},
+		{Port: 1884, Protocol: config.MQTT},
+		{Port: 1883, Protocol: config.MQTT, Security: config.Security{PasswordFile: "p"}},
+		{Port: 8084, Protocol: config.WebSockets, TLS: config.TLS{CertFile: "c"}, AllowAnonymous: true},
+		{Path: "/run/m.sock", Protocol: config.MQTT, AllowAnonymous: true},
 	}
 	for _, tc := range []struct {
 		c    *config.Config
 		want string
 	}{
-		{mixed, "Clients can connect, without a user name, to port 8883 of every address of this machine (TLS), port 8084 of every address of this machine (WebSocket over TLS), the socket /run/m.sock.\nTry: midge sub --unix /run/m.sock -t hello -v & midge pub --unix /run/m.sock -t hello -m world"},
+		{mixed, "Clients can connect, without a user name, to port 8883 of every address of this machine (TLS), port 8084 of every address of this machine (WebSocket over TLS), the socket /run/m.sock.\nClients who can log in can connect to port 1883 of every address of this machine.\nNobody can connect to port 1884 of every address of this machine: 'allow_anonymous' is false and there is no other way to log in.\nTry: midge sub --unix /run/m.sock -t hello -v & midge pub --unix /run/m.sock -t hello -m world"},
 		{local, "Clients on this machine can connect, without a user name, to port 1883.\nTry: midge sub -t hello -v & midge pub -t hello -m world"},
 		{open, "Clients can connect, without a user name, to port 9001 of every address of this machine (WebSocket), 10.0.0.1 port 1884.\nTry: midge sub -h 10.0.0.1 -p 1884 -t hello -v & midge pub -h 10.0.0.1 -p 1884 -t hello -m world"},
 		{closed, "Nobody can connect to port 1883 of every address of this machine: 'allow_anonymous' is false and there is no other way to log in."},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -254,32 +253,42 @@ func (s *service) sayRunning() {
 	}
 }
 
-// reachable says who can connect, and how to try it.
-func reachable(c *config.Config) []string {
-	who := "Clients on this machine can connect"
+// reachable says who can connect, listener by listener, and how to try it.
+func reachable(c *config.Config) (lines []string) {
+	who := "Clients on this machine"
 	if !c.LocalOnly {
-		who = "Clients can connect"
+		who = "Clients"
 	}
-	var places []string
-	var try *config.Listener // the first that a plain client can use
+	var free, login, shut []string // places
+	var try *config.Listener       // the first that a plain client can use
 	for _, l := range c.Listeners {
 		if l.Protocol == config.HTTPAPI {
 			continue
 		}
-		if place := placeOf(l, c.LocalOnly); len(places) == 0 || places[len(places)-1] != place {
-			places = append(places, place)
+		places := &free
+		switch {
+		case l.AllowAnonymous:
+			if try == nil && l.Protocol == config.MQTT && !l.TLS.On() {
+				try = l
+			}
+		case asksForLogin(l):
+			places = &login
+		default:
+			places = &shut
 		}
-		if try == nil && l.Protocol == config.MQTT && !l.TLS.On() {
-			try = l
+		if place := placeOf(l, c.LocalOnly); len(*places) == 0 || (*places)[len(*places)-1] != place {
+			*places = append(*places, place)
 		}
 	}
-	if !c.AllowAnonymous && slices.ContainsFunc(c.Listeners, asksForLogin) {
-		return []string{who + " who can log in, to " + strings.Join(places, ", ") + "."}
+	if len(free) > 0 {
+		lines = append(lines, who+" can connect, without a user name, to "+strings.Join(free, ", ")+".")
 	}
-	if !c.AllowAnonymous {
-		return []string{"Nobody can connect to " + strings.Join(places, ", ") + ": 'allow_anonymous' is false and there is no other way to log in."}
+	if len(login) > 0 {
+		lines = append(lines, who+" who can log in can connect to "+strings.Join(login, ", ")+".")
 	}
-	lines := []string{who + ", without a user name, to " + strings.Join(places, ", ") + "."}
+	if len(shut) > 0 {
+		lines = append(lines, "Nobody can connect to "+strings.Join(shut, ", ")+": 'allow_anonymous' is false and there is no other way to log in.")
+	}
 	if try == nil {
 		return lines
 	}
