@@ -249,30 +249,61 @@ func TestHandshakeErrors(t *testing.T) {
 	})
 }
 
-// TestOldestWaitsNoLonger fills the places for handshakes that wait for their
-// client: the first to come has to go, the others are untouched.
+// TestOldestWaitsNoLonger fills the pool with handshakes whose clients have stopped:
+// one more client is let in once the first of them has waited too long, and only
+// that one goes.
 func TestOldestWaitsNoLonger(t *testing.T) {
+	for _, patience := range []time.Duration{0, 100 * time.Millisecond} {
+		const places = 3
+		pool := NewPool(1, places)
+		defer pool.Close()
+		pool.patience = patience
+		cfg := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+		stopped := stopped(t, pool, cfg, places)
+		c, s := pair(t)
+		serve(t, pool, cfg, s)
+		if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
+			t.Errorf("a good client beside them: %v", err)
+		}
+		if err := stopped[0].failure(); err == nil || !strings.Contains(err.Error(), errCrowded.Error()) {
+			t.Errorf("the oldest ended with %v", err)
+		}
+		await(t, func() bool { n, _ := pool.Waiting(); return n == places-1 })
+	}
+}
+
+// TestCrowdIsPatient fills the pool: one more waits, nobody is ended, and it is let
+// in when one of the others has gone.
+func TestCrowdIsPatient(t *testing.T) {
 	const places = 3
 	pool := NewPool(1, places)
 	defer pool.Close()
+	pool.patience = time.Hour
 	cfg := &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
-	var echoes []*echo
-	for i := range places + 1 {
+	stopped := stopped(t, pool, cfg, places)
+	c, s := pair(t)
+	serve(t, pool, cfg, s)
+	done := make(chan error, 1)
+	go func() { done <- tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
+	await(t, func() bool { clients, others := pool.Waiting(); return clients == places && others == 1 })
+	_ = stopped[1].c.Close()
+	if err := <-done; err != nil {
+		t.Errorf("the one that waited: %v", err)
+	}
+	await(t, func() bool { clients, others := pool.Waiting(); return clients == places-1 && others == 0 })
+}
+
+// stopped are n connections whose clients stop in the middle of the handshake.
+func stopped(t *testing.T, pool *Pool, cfg *tls.Config, n int) (all []*echo) {
+	for i := range n {
 		c, s := pair(t)
-		echoes = append(echoes, serve(t, pool, cfg, s))
+		all = append(all, serve(t, pool, cfg, s))
 		if _, err := c.Write([]byte("\x16\x03\x01\x02\x00\x01")); err != nil {
 			t.Fatal(err)
 		}
-		await(t, func() bool { n, _ := pool.Waiting(); return n == min(i+1, places) })
+		await(t, func() bool { waiting, _ := pool.Waiting(); return waiting == i+1 })
 	}
-	if err := echoes[0].failure(); err == nil || !strings.Contains(err.Error(), errCrowded.Error()) {
-		t.Errorf("the oldest ended with %v", err)
-	}
-	c, s := pair(t)
-	serve(t, pool, cfg, s)
-	if err := tls.Client(c, &tls.Config{InsecureSkipVerify: true}).Handshake(); err != nil {
-		t.Errorf("a good client beside them: %v", err)
-	}
+	return all
 }
 
 // TestCrowd lets many clients in through one place.

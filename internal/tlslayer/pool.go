@@ -7,29 +7,38 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // Pool bounds the handshakes of a broker: how many compute at a time, and how
-// many may wait for their client. Those that have begun go before new ones, so
-// that a crowd that comes back at once is served one after the other and never
-// is half done all over. Any goroutine may use it.
+// many may be under way. Those that have begun go before new ones, so that a
+// crowd that comes back at once is served one after the other and never is half
+// done all over. Any goroutine may use it.
 type Pool struct {
 	// immutable
-	maxWaiting int
+	maxBegun int
+	patience time.Duration
 
 	wg sync.WaitGroup
 
 	mu       sync.Mutex
 	free     int             // places to compute in
+	begun    int             // neither done nor failed
 	resuming []chan struct{} // begun, the client has answered
 	starting []*Server       // the client has spoken, nothing has begun
 	waiting  *list.List      // of *handshake, begun, the oldest first
+	looking  bool            // a timer calls look
 	closed   bool
 }
 
-// MaxWaiting is the default number of handshakes that wait for their client. Each
-// holds about 30 KB, so it bounds what peers that stop in the middle can take.
-const MaxWaiting = 2000
+// MaxBegun is the default number of handshakes that have begun. Each holds about
+// 30 KB, so it bounds what peers that stop in the middle can take.
+const MaxBegun = 2000
+
+// patience is how long a client may keep a handshake waiting that others would
+// like to have the room of. A machine with thousands of clients that has them all
+// come back at once answers the last of 2,000 within two seconds.
+const patience = 5 * time.Second
 
 // Errors that end a handshake from this side.
 var (
@@ -39,16 +48,17 @@ var (
 
 // NewPool returns a pool in which at most computing handshakes use a processor
 // at a time; 0 means half of the processors, so that connected clients are
-// served meanwhile. maxWaiting bounds those that wait for their client, 0 means
-// MaxWaiting: the one that has waited longest is ended for one more.
-func NewPool(computing, maxWaiting int) *Pool {
+// served meanwhile. maxBegun bounds those under way, 0 means MaxBegun: further
+// ones wait until one is over, or until its client has let one wait for so long
+// that it is ended for another.
+func NewPool(computing, maxBegun int) *Pool {
 	if computing <= 0 {
 		computing = max(1, runtime.NumCPU()/2)
 	}
-	if maxWaiting <= 0 {
-		maxWaiting = MaxWaiting
+	if maxBegun <= 0 {
+		maxBegun = MaxBegun
 	}
-	return &Pool{free: computing, maxWaiting: maxWaiting, waiting: list.New()}
+	return &Pool{free: computing, maxBegun: maxBegun, patience: patience, waiting: list.New()}
 }
 
 // Close ends all handshakes and returns when their goroutines are gone.
@@ -75,17 +85,67 @@ func (p *Pool) Waiting() (clients, places int) {
 func (p *Pool) start(s *Server) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-	case p.free > 0:
-		p.free--
-		p.runLocked(s)
-	default:
+	if !p.closed {
 		p.starting = append(p.starting, s)
+		p.nextLocked()
 	}
 }
 
+// nextLocked gives free places to those who are next.
+func (p *Pool) nextLocked() {
+	for p.free > 0 {
+		if len(p.resuming) > 0 {
+			p.free--
+			close(p.resuming[0])
+			p.resuming = p.resuming[1:]
+			continue
+		}
+		if len(p.starting) == 0 || !p.roomLocked() {
+			return
+		}
+		s := p.starting[0]
+		p.starting[0] = nil
+		p.starting = p.starting[1:]
+		if s.hs.alive() {
+			p.free--
+			p.runLocked(s)
+		}
+	}
+}
+
+// roomLocked tells whether one more may begin, for which it ends the one that has
+// waited longest for its client if that is too long.
+func (p *Pool) roomLocked() bool {
+	if p.begun < p.maxBegun {
+		return true
+	}
+	e := p.waiting.Front()
+	if e == nil {
+		return false // they compute, and are over soon
+	}
+	oldest := e.Value.(*handshake)
+	if left := p.patience - time.Since(oldest.since); left > 0 {
+		if !p.looking {
+			p.looking = true
+			time.AfterFunc(left, p.look)
+		}
+		return false
+	}
+	p.waiting.Remove(e)
+	oldest.abort(errCrowded)
+	return true
+}
+
+// look is called when a handshake may have waited too long for its client.
+func (p *Pool) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.looking = false
+	p.nextLocked()
+}
+
 func (p *Pool) runLocked(s *Server) {
+	p.begun++
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
@@ -94,70 +154,42 @@ func (p *Pool) runLocked(s *Server) {
 		s.conn = conn
 		err := conn.Handshake()
 		hs.finish(err)
-		p.release()
+		p.mu.Lock()
+		p.begun--
+		p.free++
+		p.nextLocked()
+		p.mu.Unlock()
 		s.wake()
 	}()
 }
 
-// release gives the place to whoever is next.
-func (p *Pool) release() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.resuming) > 0 {
-		close(p.resuming[0])
-		p.resuming = p.resuming[1:]
-		return
-	}
-	for len(p.starting) > 0 {
-		s := p.starting[0]
-		p.starting[0] = nil
-		p.starting = p.starting[1:]
-		if s.hs.alive() {
-			p.runLocked(s)
-			return
-		}
-	}
-	p.free++
-}
-
-// resume waits for a place.
-func (p *Pool) resume() {
-	p.mu.Lock()
-	if p.free > 0 {
-		p.free--
-		p.mu.Unlock()
-		return
-	}
-	turn := make(chan struct{})
-	p.resuming = append(p.resuming, turn)
-	p.mu.Unlock()
-	<-turn
-}
-
 // wait gives the place away until the client's bytes or the end of the handshake
-// have come.
+// have come, and returns when there is one again.
 func (p *Pool) wait(hs *handshake) {
 	p.mu.Lock()
 	if p.closed {
 		hs.abort(errStopped)
 	}
+	hs.since = time.Now()
 	e := p.waiting.PushBack(hs)
-	if p.waiting.Len() > p.maxWaiting {
-		p.waiting.Front().Value.(*handshake).abort(errCrowded)
-	}
+	p.free++
+	p.nextLocked()
 	p.mu.Unlock()
-	p.release()
 	<-hs.ready
+	turn := make(chan struct{})
 	p.mu.Lock()
 	p.waiting.Remove(e)
+	p.resuming = append(p.resuming, turn)
+	p.nextLocked()
 	p.mu.Unlock()
-	p.resume()
+	<-turn
 }
 
 // handshake is what the owner of a connection and the goroutine of its handshake
 // share, for as long as that goes on.
 type handshake struct {
 	ready chan struct{} // holds a value when there may be something to read
+	since time.Time     // it has waited for its client, the last time; guarded by the pool
 
 	mu      sync.Mutex
 	in, out []byte
