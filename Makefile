@@ -113,7 +113,9 @@ bench-client: ## the client library beside paho.mqtt.golang and paho.golang
 	cd bench/client && $(GO) run .
 
 bench-tls: bin/midge ## 5,000 TLS connections: resident memory of each beyond a plain one, at most 16 KiB
-	$(GO) run ./bench/tls -broker bin/midge
+	@mkdir -p bin
+	$(GO) build -o bin/scale ./bench/scale
+	bin/scale -real bin/midge -kind tls -limit 16
 
 scale: bin/midge ## what a connection, a session and a subscription cost: a million synthetic ones, 19,000 real ones
 	@mkdir -p bin

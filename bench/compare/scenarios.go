@@ -21,7 +21,7 @@ const (
 var (
 	flow  = []string{"cpu_us_per_msg", "msg_per_s", "p99_us"}
 	fixed = []string{"cpu_us_per_msg", "p99_us"} // at a rate that the load sets
-	storm = []string{"cpu_us_per_connect", "connect_s"}
+	storm = []string{"cpu_us_per_connect", "connect_s", "connect_p99_ms", "p99_us", "peak_bytes_per_conn"}
 )
 
 var scenarios = []scenario{
@@ -52,7 +52,7 @@ var scenarios = []scenario{
 var more = map[string]bool{"msg_per_s": true, "mb_per_s": true}
 
 // clocked figures depend on who else wants the processor.
-var clocked = []string{"msg_per_s", "mb_per_s", "p99_us", "connect_s", "retained_ms"}
+var clocked = []string{"msg_per_s", "mb_per_s", "p99_us", "connect_s", "connect_p99_ms", "retained_ms"}
 
 // quickFlags make a scenario small enough for a smoke test.
 var quickFlags = []string{

@@ -194,21 +194,3 @@ func (r *run) connects(n int, a process, t int64) {
 	r.extra["connects_per_s"] = float64(n) / d
 	r.extra["cpu_us_per_connect"] = cpuBetween(a, readProcess(r.o.pid)) * 1e6 / float64(n)
 }
-
-// storm opens all connections at once. One that the broker ends before its CONNACK, or keeps waiting for long, is
-// tried again, as clients do.
-func (r *run) storm() {
-	n := sockets(r.o.idle)
-	if r.l.over == overTLS {
-		n = min(n, sockets(1<<30)/3) // a handshake has up to three descriptors for a moment
-	}
-	r.onPub = func(*conn, []byte) {}
-	r.l.redial = true
-	r.begin()
-	cs := r.open(n, n, func(i int) (int, session) { return i, session{id: fmt.Sprintf("storm-%d", i)} })
-	r.end()
-	r.connects(n, r.m0, r.t0)
-	r.extra["retries"] = r.l.retries
-	r.extra["rss_bytes_per_conn"] = float64(r.m1.rss-r.m0.rss) * 1024 / float64(n)
-	r.pings(cs)
-}

@@ -99,6 +99,15 @@ func TestServerAliases(t *testing.T) {
 	}
 }
 
+// TestMain lets the test program be the second process of a storm.
+func TestMain(m *testing.M) {
+	if slices.Contains(os.Args, "-beside") {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
 // serve runs midge in this process with a few more lines of configuration.
 func serve(t *testing.T, lines string) string {
 	t.Helper()
@@ -183,6 +192,9 @@ func TestScenarios(t *testing.T) {
 			}
 			if _, ok := m[want].(float64); !ok {
 				t.Errorf("no figure %s in %v", want, m)
+			}
+			if n, ok := m["beside"].(float64); ok && n == 0 || ok != (name == "storm" || name == "storm-tls") {
+				t.Errorf("beside the storm: %v messages", m["beside"])
 			}
 			if figure[name] == "" && m["delivered"].(float64) == 0 {
 				t.Error("nothing was delivered")

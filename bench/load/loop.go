@@ -44,6 +44,7 @@ type conn struct {
 	subacks int // still awaited
 	closed  bool
 	dialed  int64 // when
+	asked   int64 // when the first try was dialed; 0: connected
 
 	// What scenarios keep.
 	tm, intro  tmpl // intro, when it has bytes, is sent once in place of tm
@@ -165,6 +166,7 @@ func (l *loop) mod(fd int, events uint32) {
 func (l *loop) dial(id int, s session) *conn {
 	s.v5 = l.v5
 	c := &conn{fd: -1, id: id, session: s, dialed: now()}
+	c.asked = c.dialed
 	if l.over == overTLS {
 		go l.secure(c)
 		return c

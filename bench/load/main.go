@@ -24,6 +24,7 @@ type options struct {
 	rate, clients, idle, retained, parallel, srcs   int
 	largeSubs, members, durablePubs, durableSubs    int
 	sensors, dashboards, archivers                  int
+	beside                                          string
 }
 
 func flags(o *options) *flag.FlagSet {
@@ -43,10 +44,10 @@ func flags(o *options) *flag.FlagSet {
 	f.IntVar(&o.fanSubs, "fan-subs", 500, "fanout: subscribers")
 	f.IntVar(&o.rate, "rate", 0, "latency, slow, mixed: messages per second; 0: 1000, mixed 2000")
 	f.IntVar(&o.clients, "clients", 5000, "slow: publishing clients")
-	f.IntVar(&o.idle, "idle", 0, "idle, storm, storm-tls: connections; 0: 19500, 10000, 3000")
+	f.IntVar(&o.idle, "idle", 0, "idle, storm, storm-tls: connections; 0: 19500, 19000, 5000")
 	f.IntVar(&o.retained, "retained", 100000, "retained: topics (a multiple of 100)")
 	f.IntVar(&o.parallel, "parallel", 100, "connections opened at once, but for the storms")
-	f.IntVar(&o.srcs, "srcs", 1, "source addresses 127.0.1.1 and up")
+	f.IntVar(&o.srcs, "srcs", 0, "source addresses 127.0.1.1 and up, but for TLS; 0: one as the system chooses, for storm 8")
 	f.IntVar(&o.largeSubs, "large-subs", 4, "large: subscribers")
 	f.IntVar(&o.members, "members", 10, "shared: members of the group")
 	f.IntVar(&o.durablePubs, "durable-pubs", 100, "durable: publishers")
@@ -54,6 +55,7 @@ func flags(o *options) *flag.FlagSet {
 	f.IntVar(&o.sensors, "sensors", 10000, "mixed: publishing clients")
 	f.IntVar(&o.dashboards, "dashboards", 50, "mixed: subscribers with wildcard filters")
 	f.IntVar(&o.archivers, "archivers", 5, "mixed: subscribers to everything")
+	f.StringVar(&o.beside, "beside", "", "used by the storms for their second process: tcp or tls")
 	return f
 }
 
@@ -89,8 +91,8 @@ var scenarios = map[string]func(*run){
 	"wild":      func(r *run) { r.wild() },
 	"retained":  func(r *run) { r.retained() },
 	"idle":      func(r *run) { orElse(&r.o.idle, 19500); r.idle() },
-	"storm":     func(r *run) { orElse(&r.o.idle, 10000); r.storm() },
-	"storm-tls": func(r *run) { orElse(&r.o.idle, 3000); r.l.over = overTLS; r.storm() },
+	"storm":     func(r *run) { orElse(&r.o.idle, 19000); orElse(&r.l.srcs, 8); r.storm() },
+	"storm-tls": func(r *run) { orElse(&r.o.idle, 5000); r.l.over = overTLS; r.storm() },
 }
 
 func scenarioNames() (names []string) {
@@ -107,25 +109,33 @@ type failure struct{ error }
 // fail ends the run; execute turns it into an error. It spares each step of a scenario an error that nothing but the end could answer.
 func fail(format string, a ...any) { panic(failure{fmt.Errorf(format, a...)}) }
 
+// failed, deferred, makes err what fail was called with.
+func failed(err *error) {
+	switch e := recover().(type) {
+	case nil:
+	case failure:
+		*err = e.error
+	default:
+		panic(e)
+	}
+}
+
+func newRun(o options) *run {
+	r := &run{o: o, extra: map[string]any{}}
+	r.l = newLoop(o.addr, o.srcs)
+	r.l.h = r
+	return r
+}
+
 // execute runs one scenario and returns its result. The calling goroutine keeps its thread.
 func execute(o options) (result map[string]any, err error) {
 	scenario, ok := scenarios[o.scenario]
 	if !ok {
 		return nil, fmt.Errorf("unknown scenario %q", o.scenario)
 	}
-	defer func() {
-		switch e := recover().(type) {
-		case nil:
-		case failure:
-			err = e.error
-		default:
-			panic(e)
-		}
-	}()
-	r := &run{o: o, extra: map[string]any{}}
-	r.l = newLoop(o.addr, o.srcs)
+	defer failed(&err)
+	r := newRun(o)
 	defer r.l.close()
-	r.l.h = r
 	if o.scenario != "large" {
 		orElse(&r.o.size, 64)
 	}
@@ -177,6 +187,9 @@ func program(args []string, out io.Writer) error {
 	}
 	runtime.LockOSThread()
 	debug.SetGCPercent(800) // the load's own collections would take from the processor it shares
+	if o.beside != "" {
+		return watch(o, os.Stdin, out)
+	}
 	m, err := execute(o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.scenario, err)

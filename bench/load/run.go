@@ -15,6 +15,7 @@ type run struct {
 	o     options
 	lat   hist
 	extra map[string]any
+	asked hist // from the first try of a connection until its CONNACK
 
 	measuring            bool
 	delivered, published uint64
@@ -40,7 +41,13 @@ type run struct {
 	d0, p0, b0 uint64
 }
 
-func (r *run) ready(*conn) { r.nready++ }
+func (r *run) ready(c *conn) {
+	r.nready++
+	if c.asked > 0 {
+		r.asked.add(now() - c.asked)
+		c.asked = 0
+	}
+}
 
 func (r *run) publish(c *conn, qos byte, id uint16, head []byte) {
 	switch qos {
@@ -142,7 +149,8 @@ func (r *run) connect(n, base int, prefix string) []*conn {
 // stallLimit ends a run that gets no further.
 const stallLimit = 30 * time.Second
 
-// dialBatch is how many connections are begun before the loop looks at what has become of those before.
+// dialBatch is how many connections are begun before the loop looks at what has become of those before. A storm looks at nothing until
+// all are begun.
 const dialBatch = 500
 
 // patience is how long a client in a storm waits for its CONNACK before it gives its connection up, in nanoseconds. A SYN that a full
@@ -176,6 +184,7 @@ func (r *run) open(n, parallel int, who func(i int) (int, session)) []*conn {
 			for _, c := range again {
 				c.session.id += "a" // with the same id, what is left of the first try would take the session over
 				cs[c.id] = r.l.dial(c.id, c.session)
+				cs[c.id].asked = c.asked
 			}
 		}
 		if now()-looked > int64(time.Second) {
@@ -183,7 +192,7 @@ func (r *run) open(n, parallel int, who func(i int) (int, session)) []*conn {
 			r.giveUp(cs)
 		}
 		began := len(cs)
-		for len(cs) < n && len(cs)-done < parallel && len(cs)-began < dialBatch {
+		for len(cs) < n && len(cs)-done < parallel && (len(cs)-began < dialBatch || parallel == n) {
 			cs = append(cs, r.l.dial(who(len(cs))))
 		}
 		if r.l.connected != last || len(cs) != began {
@@ -334,7 +343,15 @@ func (r *run) flow() {
 // rated publishes o.rate messages a second, one at a time, round robin. One that finds all of its publisher's packet ids in use is not
 // sent: the broker does not keep up, and the other figures stand for a lower rate.
 func (r *run) rated(send func(p *conn)) {
-	i, unsent := 0, 0
+	unsent := r.pace(send)
+	r.measure()
+	r.extra["unsent"] = *unsent
+}
+
+// pace begins to publish as rated says, and counts what was not sent.
+func (r *run) pace(send func(p *conn)) (unsent *int) {
+	i := 0
+	unsent = new(int)
 	var owed float64
 	step := float64(r.o.rate) / 1000
 	r.onTick = func(n uint64) {
@@ -342,7 +359,7 @@ func (r *run) rated(send func(p *conn)) {
 			p := r.pubs[i%len(r.pubs)]
 			i++
 			if p.closed || p.qos > 0 && len(p.free) == 0 {
-				unsent++
+				*unsent++
 				continue
 			}
 			r.published++
@@ -350,8 +367,7 @@ func (r *run) rated(send func(p *conn)) {
 		}
 	}
 	r.l.timer(time.Millisecond)
-	r.measure()
-	r.extra["unsent"] = unsent
+	return unsent
 }
 
 // sockets is n, or as many as this process may open.

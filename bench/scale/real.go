@@ -28,40 +28,58 @@ import (
 // crowd is how many connections are being opened at a time.
 const crowd = 128
 
-// measureReal starts the broker and the clients.
-func measureReal(binary, name string, n int, k kind) error {
-	dir, err := os.MkdirTemp("", "midge-scale-")
+// beyondIdle holds memory of a connection against the limit.
+func beyondIdle(binary, name string, n int, k kind, limit float64) error {
+	idle, err := measureReal(binary, "idle", n, kinds["idle"], settled)
 	if err != nil {
 		return err
+	}
+	each, err := measureReal(binary, name, n, k, settled)
+	if err != nil {
+		return err
+	}
+	more := (each - idle) / 1024
+	fmt.Printf("%s: %.1f KiB each beyond an idle one\n", name, more)
+	if more > limit {
+		return fmt.Errorf("%s: a connection takes %.1f KiB beyond an idle one, the limit is %.1f", name, more, limit)
+	}
+	return nil
+}
+
+// measureReal starts the broker and the clients, and returns the bytes of resident memory that each connection takes.
+func measureReal(binary, name string, n int, k kind, look func(pid int) (sight, error)) (each float64, err error) {
+	dir, err := os.MkdirTemp("", "midge-scale-")
+	if err != nil {
+		return 0, err
 	}
 	defer os.RemoveAll(dir)
 	port, err := target.FreePort()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	conf := []string{"allow_anonymous true", "user root", "control_socket none", "log_type error", fmt.Sprintf("listener %d 127.0.0.1", port)}
 	if k.ws {
 		conf = append(conf, "protocol websockets")
 	}
-	if k.tls {
+	if k.tls > 0 {
 		ca, err := pki.New(dir, "ca")
 		if err != nil {
-			return err
+			return 0, err
 		}
 		server, err := ca.Server("server")
 		if err != nil {
-			return err
+			return 0, err
 		}
 		conf = append(conf, "certfile "+server.CertFile, "keyfile "+server.KeyFile)
 	}
 	file := filepath.Join(dir, "midge.conf")
 	if err := os.WriteFile(file, []byte(strings.Join(conf, "\n")+"\n"), 0o600); err != nil {
-		return err
+		return 0, err
 	}
 	b := exec.Command(binary, "serve", "-c", file)
 	b.Stderr = os.Stderr
 	if err := b.Start(); err != nil {
-		return err
+		return 0, err
 	}
 	defer func() {
 		_ = b.Process.Signal(syscall.SIGTERM)
@@ -70,43 +88,44 @@ func measureReal(binary, name string, n int, k kind) error {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	warm, err := openAll(addr, 64, "warm", k) // so that what is made once does not count
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer closeAll(warm)
 	before, err := look(b.Process.Pid)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	start := time.Now()
 	c := exec.Command(os.Args[0], "-client", addr, "-kind", name, "-n", strconv.Itoa(n))
 	c.Stderr = os.Stderr
 	done, err := c.StdinPipe()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	out, err := c.StdoutPipe()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := c.Start(); err != nil {
-		return err
+		return 0, err
 	}
 	defer func() {
 		_ = done.Close() // which ends it
 		_ = c.Wait()
 	}()
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		return fmt.Errorf("clients: %q: %w", line, err)
+		return 0, fmt.Errorf("clients: %q: %w", line, err)
 	}
 	took := time.Since(start)
 	after, err := look(b.Process.Pid)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	f := float64(n)
+	each = float64(after.resident-before.resident) / f
 	fmt.Printf("%-14s %6d real connections in %v: broker %.0f B and %.1f us of CPU each; kernel, both ends, %.0f B each\n", name, n,
-		took.Round(time.Millisecond), float64(after.resident-before.resident)/f, (after.cpu-before.cpu)*1e6/f, float64(after.slab-before.slab)/f)
-	return nil
+		took.Round(time.Millisecond), each, (after.cpu-before.cpu)*1e6/f, float64(after.slab-before.slab)/f)
+	return each, nil
 }
 
 // sight is what is seen of the broker and the kernel, in bytes and seconds.
@@ -141,6 +160,23 @@ func look(pid int) (s sight, err error) {
 	}
 	s.slab, err = kib(string(memory), "Slab:")
 	return s, err
+}
+
+// settled looks once the resident memory has stopped to change much.
+func settled(pid int) (s sight, err error) {
+	const rounds, little = 4, 256 << 10
+	last, same := 0, 0
+	for deadline := time.Now().Add(30 * time.Second); same < rounds && time.Now().Before(deadline); time.Sleep(time.Second) {
+		if s, err = look(pid); err != nil {
+			return s, err
+		}
+		same++
+		if d := s.resident - last; d > little || d < -little {
+			same = 0
+		}
+		last = s.resident
+	}
+	return s, nil
 }
 
 func kib(text, name string) (int, error) {
@@ -201,8 +237,8 @@ func open(addr, prefix string, i int, k kind) (net.Conn, error) {
 	var c net.Conn
 	var err error
 	for try := 0; ; try++ { // the broker may not listen yet
-		if k.tls {
-			c, err = tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}) // a certificate made a moment ago
+		if k.tls > 0 {
+			c, err = tls.Dial("tcp", addr, &tls.Config{MaxVersion: k.tls, InsecureSkipVerify: true}) // a certificate made a moment ago
 		} else {
 			c, err = net.Dial("tcp", addr)
 		}
