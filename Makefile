@@ -146,8 +146,7 @@ soak-durable: bin/midge ## durable traffic for SOAKTIME; the store must not grow
 	MIDGE=$(CURDIR)/bin/midge $(GO) run ./bench/durable -soak $(SOAKTIME)
 
 powerloss: ## the store crashes after each of 20,000 batches with unsynced bytes kept at random; each file operation fails once
-	@mkdir -p bin/powerloss
-	POWERLOSS=20000 CRASH_SAVE=$(CURDIR)/bin/powerloss $(GO) test -count=1 -timeout=0 -v -run 'PowerLoss|Kill|FileOperation' ./internal/store/pebblestore
+	POWERLOSS=20000 $(GO) test -count=1 -timeout=0 -v -run 'PowerLoss|Kill|FileOperation' ./internal/store/pebblestore
 
 mutate: ## seeded faults must all be caught, 90 % of the mechanical mutants; writes docs/mutants.md
 	$(GO) run ./internal/tools/mutate faults -areas -min 100

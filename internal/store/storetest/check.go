@@ -32,6 +32,16 @@ func (p *pending) complete(entries []record.Queued, err error) {
 	}
 }
 
+// completed says whether the completion has come.
+func (p *pending) completed() bool {
+	select {
+	case <-p.arrived:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *pending) wait(t testing.TB) error {
 	t.Helper()
 	timer := time.NewTimer(patience)

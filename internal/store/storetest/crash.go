@@ -1,13 +1,11 @@
 package storetest
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/midgemq/midge/internal/record"
@@ -36,23 +34,34 @@ type Crash struct {
 // k that reaches to the last one completed at a level that survives, and to no
 // more than were submitted. Now and then it goes on with the engine that was
 // reopened, so that crashes follow on crashes.
-func RunCrashes(t *testing.T, c Crash) {
+//
+// What led to a failure is kept as a script (see scriptStep), and all scripts kept
+// by the same test are run before anything else.
+func RunCrashes(t testing.TB, c Crash) {
+	dir := os.Getenv(scriptVariable)
+	if dir == "" {
+		dir = filepath.Join("testdata", "crashes")
+	}
+	for _, name := range keptScripts(t, dir) {
+		c.replay(t, name)
+	}
 	seed := seedFor(t)
 	r := rand.New(rand.NewPCG(seed, 4))
 	g := newGenerator(r, 1, 8, "")
-	x := &crashing{TB: t, Crash: c, r: r, s: c.Open(t), base: newModel(), seed: seed, leg: 3}
+	x := &crashing{TB: t, Crash: c, r: r, s: c.Open(t), start: newModel(), base: newModel(), leg: 3}
 	defer func() {
-		if err := x.s.Close(); err != nil {
-			t.Errorf("close at the end: %v", err)
+		if t.Failed() {
+			x.keep(dir, seed)
 		}
 	}()
-	for i := range c.Batches {
-		x.submit(i, g.batch())
+	defer x.end()
+	for x.n = range c.Batches {
+		x.submit(g.batch(), store.Level(r.IntN(3)), r.IntN(8) == 0)
 		for len(x.open) > 1+r.IntN(8) {
 			x.settle()
 		}
 		if r.IntN(c.Every) == 0 {
-			if k := x.crash(i); k != nil {
+			if k := x.crash(); k != nil {
 				g.adopt(k.clone())
 			}
 		}
@@ -63,9 +72,12 @@ func RunCrashes(t *testing.T, c Crash) {
 type crashing struct {
 	testing.TB
 	Crash
-	r    *rand.Rand
-	seed uint64
-	s    store.Store
+	r *rand.Rand
+	n int // batches of the run so far
+	s store.Store
+	// start is what s held when it was opened, sent all that it was given since.
+	start *model
+	sent  []openBatch
 	// base is the model of batches that must be there; open are those behind it,
 	// in order.
 	base *model
@@ -80,12 +92,20 @@ type openBatch struct {
 	n     int
 	ops   []record.Op
 	level store.Level
+	lazy  bool
 	p     *pending
 }
 
-func (x *crashing) submit(n int, ops []record.Op) {
-	level := store.Level(x.r.IntN(3))
-	x.open = append(x.open, openBatch{n: n, ops: ops, level: level, p: submitBatch(x.s, level, store.Batch{Ops: slices.Clone(ops), Lazy: x.r.IntN(8) == 0})})
+func (x *crashing) submit(ops []record.Op, level store.Level, lazy bool) {
+	b := openBatch{n: x.n, ops: ops, level: level, lazy: lazy, p: submitBatch(x.s, level, store.Batch{Ops: slices.Clone(ops), Lazy: lazy})}
+	x.open = append(x.open, b)
+	x.sent = append(x.sent, b)
+}
+
+func (x *crashing) end() {
+	if err := x.s.Close(); err != nil {
+		x.Errorf("close at the end: %v", err)
+	}
 }
 
 // settle waits for the first batch whose survival is not certain yet, if there is
@@ -98,7 +118,7 @@ func (x *crashing) settle() {
 		}
 	}
 	// None promises to survive: one that does is put behind them.
-	x.open = append(x.open, openBatch{n: -1, level: store.Flush, p: submit(x.s, store.Flush, []record.Op{deleteRetained("none")})})
+	x.submit([]record.Op{deleteRetained("none")}, store.Flush, false)
 	x.settleTo(len(x.open) - 1)
 }
 
@@ -113,18 +133,17 @@ func (x *crashing) settleTo(i int) {
 }
 
 // crash looks at a copy; when it goes on with the copy it returns the model.
-func (x *crashing) crash(n int) *model {
+func (x *crashing) crash() *model {
 	certain := -1
 	for i := range x.open {
-		select {
-		case <-x.open[i].p.arrived:
-			if x.open[i].p.err != nil {
-				x.Fatalf("batch %d: %v", x.open[i].n, x.open[i].p.err)
-			}
-			if x.open[i].level >= x.Survives {
-				certain = i
-			}
-		default:
+		if !x.open[i].p.completed() {
+			continue
+		}
+		if x.open[i].p.err != nil {
+			x.Fatalf("batch %d: %v", x.open[i].n, x.open[i].p.err)
+		}
+		if x.open[i].level >= x.Survives {
+			certain = i
 		}
 	}
 	copied := x.Copy(x, x.s, x.r)
@@ -137,8 +156,7 @@ func (x *crashing) crash(n int) *model {
 	want := m.dump(true)
 	for i := certain + 1; !slices.Equal(got, want); i++ {
 		if i == len(x.open) {
-			x.save(n)
-			x.Errorf("crash after batch %d: what is found is no state between batch %d and %d; compared with the first:", n, n-len(x.open)+certain+1, n)
+			x.Errorf("crash after batch %d: what is found is not the state after any of the last %d batches; compared with the first:", x.n, len(x.open)-certain)
 			m = x.base.clone()
 			for j := range certain + 1 {
 				m.apply(x.open[j].ops)
@@ -155,35 +173,12 @@ func (x *crashing) crash(n int) *model {
 		return nil
 	}
 	old := x.s
-	x.s, x.base, x.open = s, m, nil
+	x.s, x.start, x.sent, x.base, x.open = s, m.clone(), nil, m, nil
 	x.leg = []int{2, 3, 10, 100}[x.r.IntN(4)]
 	if err := old.Close(); err != nil {
 		x.Fatalf("close of what crashed: %v", err)
 	}
 	return m
-}
-
-// save writes what led to a failure where CRASH_SAVE says.
-func (x *crashing) save(n int) {
-	dir := os.Getenv("CRASH_SAVE")
-	if dir == "" {
-		return
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "# %s=%d, crash after batch %d\n", seedVariable, x.seed, n)
-	for _, l := range x.base.dump(true) {
-		fmt.Fprintf(&b, "had %s\n", l)
-	}
-	for _, o := range x.open {
-		fmt.Fprintf(&b, "batch %d level %d\n", o.n, o.level)
-		for i := range o.ops {
-			fmt.Fprintf(&b, "  %+v\n", o.ops[i])
-		}
-	}
-	name := filepath.Join(dir, fmt.Sprintf("%s-%d.txt", strings.ReplaceAll(x.Name(), "/", "-"), x.seed))
-	if err := os.WriteFile(name, []byte(b.String()), 0o600); err != nil {
-		x.Error(err)
-	}
 }
 
 func (m *model) clone() *model {
