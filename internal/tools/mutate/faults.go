@@ -32,7 +32,7 @@ func (o Outcome) bites() bool { return o == Caught || o == Hangs }
 
 func runFaults(ctx context.Context, args []string, w io.Writer) error {
 	fl := flag.NewFlagSet("faults", flag.ContinueOnError)
-	verify := fl.Bool("verify", false, "only check that every fault can be applied, and the numbers")
+	verify := fl.Bool("verify", false, "only check that every fault can be applied, the numbers, and that every excused mutant is there")
 	only := fl.String("run", "", "regular expression: only faults of these names")
 	list := fl.String("list", "", "only faults of this list, such as broker.txt")
 	atLeast := fl.Int("min", 0, "fail when the lists hold fewer faults")
@@ -60,8 +60,11 @@ func runFaults(ctx context.Context, args []string, w io.Writer) error {
 	if len(faults) == 0 {
 		return fmt.Errorf("no fault matches -run %q -list %q", *only, *list)
 	}
-	if err := verifyFaults(fsys, faults, areas, *atLeast, *allAreas); err != nil || *verify {
+	if err := verifyFaults(fsys, faults, areas, *atLeast, *allAreas); err != nil {
 		return err
+	}
+	if *verify {
+		return verifyReasons()
 	}
 	if err := baseline(ctx, w, faults); err != nil {
 		return err

@@ -41,6 +41,19 @@ func checkReasons(mutants []*Mutant) error {
 	return staleReasons(reasons, mutants)
 }
 
+// verifyReasons is checkReasons without a run.
+func verifyReasons() error {
+	var all []*Mutant
+	for _, t := range targets {
+		_, more, err := instrumentPackage(t.dir, len(all)+1)
+		if err != nil {
+			return err
+		}
+		all = append(all, more...)
+	}
+	return checkReasons(all)
+}
+
 func staleReasons(reasons map[string]string, mutants []*Mutant) error {
 	known := map[string]bool{}
 	for _, m := range mutants {
