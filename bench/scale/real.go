@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/midgemq/midge/internal/testkit/pki"
 	"github.com/midgemq/midge/internal/testkit/target"
 	"github.com/midgemq/midge/mqtt"
@@ -236,11 +238,17 @@ func openAll(addr string, n int, prefix string, k kind) ([]net.Conn, error) {
 func open(addr, prefix string, i int, k kind) (net.Conn, error) {
 	var c net.Conn
 	var err error
+	// Several addresses: finding a free port takes ever longer when an address has used more than half of them. The port is chosen by
+	// connect: one that bind has chosen nobody else could use until a minute after the end.
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i%8))}, Control: func(_, _ string, c syscall.RawConn) (err error) {
+		other := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1) })
+		return errors.Join(err, other)
+	}}
 	for try := 0; ; try++ { // the broker may not listen yet
 		if k.tls > 0 {
-			c, err = tls.Dial("tcp", addr, &tls.Config{MaxVersion: k.tls, InsecureSkipVerify: true}) // a certificate made a moment ago
+			c, err = tls.DialWithDialer(&from, "tcp", addr, &tls.Config{MaxVersion: k.tls, InsecureSkipVerify: true}) // a certificate made a moment ago
 		} else {
-			c, err = net.Dial("tcp", addr)
+			c, err = from.Dial("tcp", addr)
 		}
 		if err == nil {
 			break
