@@ -37,15 +37,28 @@ func (e *Env) put(b []byte) {
 // buffers are what a connection holds while bytes of it wait, which those of a
 // quiet client hardly ever do: they are lent by the Env for that time.
 type buffers struct {
-	in      []byte // an incomplete frame, or input that waits
-	out     []byte // the open end of the output
-	segs    [][]byte
+	in      []byte     // an incomplete frame, or input that waits
+	lease   *hub.Lease // what in lies in, nil for memory of its own
+	out     []byte     // the open end of the output
+	segs    []segment
 	waiting int // bytes in segs and out
 	packets int32
 	// countedBytes and countedPackets are this connection's part of the counts of
 	// what waits.
 	countedPackets int32
 	countedBytes   int
+}
+
+// segment is output that is written as it is.
+type segment struct {
+	b     []byte
+	lease *hub.Lease // held as long as b waits; nil: b has memory of its own
+}
+
+// drop forgets a segment.
+func (s *segment) drop() {
+	s.lease.Release()
+	*s = segment{}
 }
 
 // use returns the buffers of the connection, which release takes back.
@@ -87,7 +100,7 @@ func (c *Conn) hasInput() bool { return c.buf != nil && len(c.buf.in) > 0 }
 
 func (c *Conn) dropInput() {
 	if c.buf != nil && c.buf.in != nil {
-		c.buf.in = nil
+		c.buf.in, c.buf.lease = nil, nil // somebody may be reading it: left to the collector
 		c.release()
 	}
 }
@@ -101,7 +114,10 @@ func (c *Conn) forget() {
 	if p.out != nil {
 		c.env.put(p.out)
 	}
-	p.in, p.out, p.segs = nil, nil, nil
+	for i := range p.segs {
+		p.segs[i].drop()
+	}
+	p.in, p.lease, p.out, p.segs = nil, nil, nil, nil
 	p.waiting, p.packets = 0, 0
 	c.count()
 	c.release()

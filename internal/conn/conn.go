@@ -10,7 +10,6 @@ package conn
 
 import (
 	"errors"
-	"slices"
 	"syscall"
 
 	"github.com/midgemq/midge/internal/hub"
@@ -37,9 +36,6 @@ const (
 	shareBlocked = 4096
 	// roomBelow is how much may wait for bulk deliveries to go on.
 	roomBelow = 64 << 10
-	// firstPartial is the first buffer for an incomplete frame; it doubles as
-	// bytes really come, so that a length alone reserves nothing.
-	firstPartial = 512
 )
 
 // Socket is the loop's side of a connection.
@@ -252,7 +248,8 @@ func (c *Conn) EOF(err error) {
 
 // feed works on application bytes.
 func (c *Conn) feed(b []byte) {
-	if c.hasInput() || c.paused && c.state == stAuth {
+	b = c.finish(b)
+	if c.hasInput() || len(b) > 0 && c.paused && c.state == stAuth {
 		c.save(b)
 		b = c.buf.in
 	}
@@ -313,23 +310,6 @@ func (c *Conn) ready() bool {
 	return (c.state == stOpen || c.state == stConnect || c.state == stExchange) && !c.held && !c.moving
 }
 
-func (c *Conn) save(b []byte) {
-	p := c.use()
-	if p.in == nil {
-		p.in = make([]byte, 0, max(firstPartial, len(b)))
-	}
-	if len(p.in)+len(b) > cap(p.in) {
-		// It doubles, but for the end of a long frame: append alone would grow by
-		// quarters and copy a MiB five times.
-		n := len(p.in)
-		if _, rem, head, err := packet.ParseHeader(p.in, false); err == nil && head > 0 {
-			n = min(n, head+rem-len(p.in))
-		}
-		p.in = slices.Grow(p.in, max(n, len(b)))
-	}
-	p.in = append(p.in, b...)
-}
-
 // frame works on the packet at the start of b and returns its length, 0 when it
 // is incomplete or the connection ended.
 func (c *Conn) frame(b []byte) int {
@@ -364,7 +344,11 @@ func (c *Conn) frame(b []byte) int {
 	}
 	c.env.Shard.Count.PacketsReceived++
 	c.last = packet.Type(first >> 4)
-	c.packet(first, b[n:size], b[:size])
+	lease := c.give(b, size)
+	c.packet(first, b[n:size], hub.Frame{B: b[:size], Owned: lease != nil, Lease: lease})
+	if lease != nil {
+		c.given(b, lease)
+	}
 	if c.state >= stClosing || c.held {
 		return 0
 	}

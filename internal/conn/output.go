@@ -43,7 +43,7 @@ func (c *Conn) Frame(f *hub.Frame) session.Drop {
 	if !c.layered && (len(f.B) >= byReference || c.blocked && len(f.B) >= shareBlocked) {
 		f.Own()
 		p.closeSegment()
-		p.segs = append(p.segs, f.B)
+		p.segs = append(p.segs, segment{b: f.B, lease: f.Lease.Hold()})
 	} else {
 		if p.out == nil {
 			p.out = c.env.get()
@@ -96,7 +96,7 @@ func (c *Conn) sent(n int) {
 // closeSegment makes the open end a segment of its own.
 func (p *buffers) closeSegment() {
 	if len(p.out) > 0 {
-		p.segs = append(p.segs, p.out)
+		p.segs = append(p.segs, segment{b: p.out})
 		p.out = nil
 	}
 }
@@ -106,7 +106,7 @@ func (c *Conn) queueRaw(b []byte) {
 	p := c.use()
 	c.encode()
 	p.closeSegment()
-	p.segs = append(p.segs, b)
+	p.segs = append(p.segs, segment{b: b})
 	p.waiting += len(b)
 	c.mark()
 }
@@ -124,7 +124,7 @@ func (c *Conn) encode() {
 	c.env.put(app)
 	p.out = nil
 	if len(raw) > 0 {
-		p.segs = append(p.segs, raw)
+		p.segs = append(p.segs, segment{b: raw})
 	}
 }
 
@@ -162,9 +162,12 @@ func (c *Conn) write() {
 		e.one[0] = p.out
 		bufs = e.one[:]
 	} else {
-		e.vec = append(append(e.vec[:0], p.segs...), p.out)
-		if len(p.out) == 0 {
-			e.vec = e.vec[:len(e.vec)-1]
+		e.vec = e.vec[:0]
+		for i := range p.segs {
+			e.vec = append(e.vec, p.segs[i].b)
+		}
+		if len(p.out) > 0 {
+			e.vec = append(e.vec, p.out)
 		}
 		bufs = e.vec
 	}
@@ -178,7 +181,9 @@ func (c *Conn) write() {
 	}
 	e.Shard.Count.BytesSent += uint64(n)
 	if n == p.waiting {
-		clear(p.segs)
+		for i := range p.segs {
+			p.segs[i].drop()
+		}
 		p.segs = p.segs[:0]
 		if cap(p.segs) > 64 {
 			p.segs = nil
@@ -215,19 +220,21 @@ func (c *Conn) count() {
 // advance drops the first n bytes of what waits.
 func (p *buffers) advance(n int) {
 	k := 0
-	for k < len(p.segs) && n >= len(p.segs[k]) {
-		n -= len(p.segs[k])
-		p.segs[k] = nil
+	for k < len(p.segs) && n >= len(p.segs[k].b) {
+		n -= len(p.segs[k].b)
+		p.segs[k].drop()
 		k++
 	}
 	if k > 0 {
-		p.segs = p.segs[:copy(p.segs, p.segs[k:])]
+		left := copy(p.segs, p.segs[k:])
+		clear(p.segs[left:])
+		p.segs = p.segs[:left]
 	}
 	if n == 0 {
 		return
 	}
 	if len(p.segs) > 0 {
-		p.segs[0] = p.segs[0][n:]
+		p.segs[0].b = p.segs[0].b[n:]
 		return
 	}
 	p.out = p.out[:copy(p.out, p.out[n:])]

@@ -9,8 +9,9 @@ import (
 	"github.com/midgemq/midge/mqtt/packet"
 )
 
-// packet works on one whole packet. body and raw belong to the read buffer.
-func (c *Conn) packet(first byte, body, raw []byte) {
+// packet works on one whole packet. body and raw belong to the read buffer, but
+// for one that was given away.
+func (c *Conn) packet(first byte, body []byte, raw hub.Frame) {
 	t := packet.Type(first >> 4)
 	if c.state != stOpen {
 		c.beforeOpen(t, first, body)
@@ -96,7 +97,7 @@ func (c *Conn) beforeOpen(t packet.Type, first byte, body []byte) {
 }
 
 // publish resolves the alias and passes the message on.
-func (c *Conn) publish(first byte, body, raw []byte) (*hub.End, error) {
+func (c *Conn) publish(first byte, body []byte, raw hub.Frame) (*hub.End, error) {
 	var p packet.Publish
 	if err := p.Decode(c.version, first, body); err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func (c *Conn) publish(first byte, body, raw []byte) (*hub.End, error) {
 		}
 	}
 	if c.overlong {
-		raw = nil // what 3.x lets pass must not reach a 5.0 subscriber [E002]
+		raw.B = nil // what 3.x lets pass must not reach a 5.0 subscriber [E002]
 	}
 	end := c.env.Shard.ClientPublish(c.client, &p, topic, raw, c.listener)
 	if end != hub.Wait && end != hub.WaitOrEnd {

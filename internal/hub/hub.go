@@ -347,6 +347,8 @@ type Frame struct {
 	Payload int
 	// Owned: B is never written again and may be kept by reference.
 	Owned bool
+	// Lease is what B lies in, nil for memory of its own: who keeps B holds it.
+	Lease *Lease
 }
 
 // Own makes sure that B may be kept.

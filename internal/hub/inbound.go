@@ -20,15 +20,15 @@ var kept = packet.SetOf(packet.PropPayloadFormat, packet.PropContentType, packet
 var dropped = packet.SetOf(packet.PropMessageExpiry, packet.PropTopicAlias, packet.PropSubscriptionID)
 
 // ClientPublish takes a PUBLISH whose alias is resolved: topic is what the
-// packet means, also where p.Topic is empty. raw is the packet as it came, nil
-// when it cannot be passed on as it is. A non-nil End closes the connection.
-func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, l *Listener) *End {
+// packet means, also where p.Topic is empty. raw is the packet as it came, with no
+// bytes when it cannot be passed on as it is. A non-nil End closes the connection.
+func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic []byte, raw Frame, l *Listener) *End {
 	if l.MountPoint != "" {
 		var ok bool
 		if topic, ok = sh.mountTopic(l.MountPoint, topic); !ok {
 			return refuse(mqtt.TopicNameInvalid, logging.ReasonProtocolError, "topic is too long behind the mount point")
 		}
-		raw = nil
+		raw.B = nil
 	}
 	full, fullText, wait := sh.pressure(c, p, topic)
 	if wait != nil {
@@ -74,7 +74,7 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 	if p.PropSet != 0 {
 		if p.PropSet&^kept != 0 {
 			sh.props = packet.AppendExcept(sh.props[:0], p.Props, dropped)
-			m.Props, raw = sh.props, nil
+			m.Props, raw.B = sh.props, nil
 		}
 		if n, ok := p.Props.Uint(packet.PropMessageExpiry); ok {
 			m.Expires = sh.now + max(record.Instant(n)*record.Second, 1)
@@ -92,15 +92,19 @@ func (sh *Shard) ClientPublish(c *Client, p *packet.Publish, topic, raw []byte, 
 		c.S.CountDrop(session.DropMemory)
 		sh.countDrop(c, session.DropMemory, 1)
 	}
-	if raw != nil && p.QoS == 0 {
+	if raw.B != nil && p.QoS == 0 {
 		k := variant(c.S.Version() == mqtt.V5, p.Retain)
-		sh.frames.f[k], sh.frames.has[k] = Frame{B: raw, Payload: len(p.Payload)}, true
+		raw.Payload = len(p.Payload)
+		sh.frames.f[k], sh.frames.has[k] = raw, true
 	}
 	matched := 1
 	if control {
 		cfg.Control(&auth.Client{ID: c.ID, UserName: c.S.UserName()}, strings.Clone(m.Topic), bytes.Clone(m.Payload))
 	} else {
 		matched = sh.route(m)
+	}
+	if raw.Lease != nil {
+		sh.frames.reset() // whoever keeps the packet holds it
 	}
 	if sh.unkept && p.QoS > 0 {
 		return refuse(mqtt.ImplementationSpecific, logging.ReasonImplementation, "unable to store")

@@ -305,7 +305,11 @@ func (l *Loop) sockEvent(s *sock, events uint32) {
 	}
 	s.cost++
 	l.read = true
-	n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&l.buf[0])), readBuffer)
+	buf, tail := l.buf, s.Tail()
+	if tail != nil {
+		buf = tail
+	}
+	n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(s.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 	switch {
 	case e == syscall.EAGAIN:
 	case e == syscall.EINTR:
@@ -316,10 +320,14 @@ func (l *Loop) sockEvent(s *sock, events uint32) {
 		s.EOF(nil)
 	default:
 		// What is left, the end of the stream included, makes no new edge.
-		if n == readBuffer || events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+		if int(n) == len(buf) || events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
 			l.more = true
 		}
-		s.Input(l.buf[:n])
+		if tail != nil {
+			s.Filled(int(n))
+		} else {
+			s.Input(buf[:n])
+		}
 	}
 }
 
