@@ -504,6 +504,9 @@ func (g *group) wait() (err error) {
 // confirm completes a group; counted: it stands among what is not durable.
 func (s *Store) confirm(g *group, counted bool) {
 	s.confirmed.Store(g.number)
+	if g.level >= store.Flush {
+		s.mark.set(g.number) // before anybody is told: what was promised is below the mark
+	}
 	n := &s.count
 	n.groups.Add(1)
 	n.changes.Add(uint64(g.changes))

@@ -81,6 +81,7 @@ type Store struct {
 	failing   atomic.Pointer[error] // why commits do not complete
 	flushing  atomic.Pointer[error] // the same, when it is a flush that fails
 	confirmed atomic.Uint64         // number of the last group that completed
+	mark      *mark                 // of the last that is on stable storage
 	wake      chan struct{}
 	finish    chan *group
 	behind    atomic.Int64  // groups with the finisher
@@ -144,7 +145,7 @@ func Open(dir string, o Options) (_ *Store, err error) {
 	if err := c.begin(true); err != nil {
 		return nil, errors.Join(err, in.end())
 	}
-	s.in = in
+	s.in, s.mark = in, openMark(s.fs, dir)
 	go in.watch(c.replace)
 	go c.run()
 	go s.finisher()
@@ -421,7 +422,7 @@ func (s *Store) Close() error {
 		err = in.end()
 	}
 	s.cache.Unref()
-	if err = errors.Join(err, s.lock.Close()); err != nil {
+	if err = errors.Join(err, s.mark.close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
 	}
 	return nil

@@ -86,6 +86,8 @@ type inspection struct {
 	// found is the number of the last group as Pebble sees the store, flushed the
 	// highest in a table in use, elsewhere that in other tables.
 	found, flushed, elsewhere uint64
+	// durable is up to which group everything was on stable storage; 0: not known.
+	durable uint64
 	// unread: a table in use does not tell its newest group.
 	unread bool
 	// openEnd: behind the last record that checks, in whichever log, something does
@@ -116,10 +118,11 @@ func (x *inspection) inTables() uint64 {
 	return x.flushed
 }
 
-// missing counts the groups that are nowhere though later ones are. Behind a
-// table that does not tell how far it goes only what the logs begin with counts.
+// missing counts the groups that are nowhere though later ones are, or though
+// they were on stable storage. Behind a table that does not tell how far it goes
+// only what the logs begin with counts.
 func (x *inspection) missing() (n uint64) {
-	h, from := x.highest(), x.inTables()
+	h, from := max(x.highest(), x.durable), x.inTables()
 	if x.unread {
 		lowest := h
 		for g := range x.groups {
@@ -144,6 +147,7 @@ var (
 // inspect looks at every file without changing one.
 func inspect(f *files) (*inspection, error) {
 	x := &inspection{files: f, groups: make(map[uint64]bool)}
+	x.durable, _ = pebblestore.Durable(f.fs, f.dir) // one that does not check says nothing
 	for _, l := range f.logs {
 		b, err := f.read(l.name)
 		if err != nil {
@@ -200,6 +204,9 @@ func inspect(f *files) (*inspection, error) {
 		default:
 			x.flushed = max(x.flushed, n)
 		}
+	}
+	if h := x.highest(); h < x.durable {
+		x.find("what is in it", "ends with group %d, and up to %d all were on stable storage", h, x.durable)
 	}
 	if x.live != nil && len(x.findings) == 0 && x.found < x.highest() {
 		x.find("MANIFEST", "leads to group %d, the files to %d", x.found, x.highest())
