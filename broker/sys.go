@@ -74,7 +74,7 @@ func (b *Broker) sysChanged(seconds int) {
 }
 
 func (b *Broker) publishSys(ctx context.Context, list []names.SysMessage) {
-	if len(list) == 0 {
+	if len(list) == 0 || ctx.Err() != nil { // the counts in it may be missing
 		return
 	}
 	sh := b.hub.Shards[0]
@@ -104,7 +104,8 @@ func (b *Broker) publishLog(suffix string, line []byte) {
 	})
 }
 
-// snapshot adds up the counts of all loops.
+// snapshot adds up the counts of all loops; they are 0 when ctx ends before all
+// have answered.
 func (b *Broker) snapshot(ctx context.Context) names.Snapshot {
 	s, _, _ := b.counts(ctx)
 	return s
@@ -113,7 +114,9 @@ func (b *Broker) snapshot(ctx context.Context) names.Snapshot {
 func (b *Broker) counts(ctx context.Context) (s names.Snapshot, drops [session.NumDrops]uint64, ends map[string]int64) {
 	ends = make(map[string]int64)
 	all := make([]hub.Counters, len(b.hub.Shards))
-	_ = b.onAll(ctx, func(sh *hub.Shard) { all[sh.ID] = sh.Count })
+	if b.onAll(ctx, func(sh *hub.Shard) { all[sh.ID] = sh.Count }) != nil {
+		return s, drops, ends // nobody waits any more, and loops may yet write to all
+	}
 	for i := range all {
 		c := &all[i]
 		s.PacketsReceived += int64(c.PacketsReceived)
@@ -206,9 +209,12 @@ func (f *adminFace) Clients(ctx context.Context) ([]admin.Client, error) {
 				}
 			}
 		})
+		if err != nil {
+			return err // loops may yet write to strays
+		}
 		all := slices.Concat(strays...)
-		if err != nil || len(all) == 0 {
-			return err
+		if len(all) == 0 {
+			return nil
 		}
 		return b.onAll(ctx, func(sh *hub.Shard) {
 			for _, c := range all {
