@@ -23,7 +23,7 @@ import (
 	"github.com/midgemq/midge/mqtt"
 )
 
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 var programs string // folder of the built examples
 

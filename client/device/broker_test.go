@@ -20,7 +20,7 @@ import (
 	"github.com/midgemq/midge/mqtt"
 )
 
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // startMidge starts a broker in this process, again with another port when somebody took the first.
 func startMidge(dir string) (addr string, stop func() error, err error) {

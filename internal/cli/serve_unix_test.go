@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait in these tests.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // process is a broker process.
 type process struct {

@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds every wait.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 func TestMain(m *testing.M) {
 	run := func() {

@@ -33,7 +33,7 @@ import (
 	"github.com/midgemq/midge/mqtt"
 )
 
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 type buffer struct {
 	mu sync.Mutex

@@ -29,7 +29,7 @@ import (
 	"github.com/midgemq/midge/mqtt/packet"
 )
 
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // peer is one connection that acknowledges only what the test tells it to.
 type peer struct {

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait.
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // rig is a broker in this process and its configuration.
 type rig struct {

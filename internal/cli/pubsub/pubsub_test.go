@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds every wait in these tests.
-const patience = 20 * time.Second
+const patience = 5 * time.Minute
 
 // start runs a broker and returns its port.
 func start(t *testing.T, change ...func(*config.Config)) string {

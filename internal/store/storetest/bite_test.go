@@ -701,7 +701,8 @@ var callFaults = []fault{
 // TestBites: an engine with a fault fails, in the case that is there for it, and
 // the same case passes without the fault.
 func TestBites(t *testing.T) {
-	defer func(d time.Duration) { patience = d }(patience)
+	usual := patience
+	defer func() { patience = usual }()
 	open := func(b *bad) Open {
 		b.Store = memstore.New()
 		return func(testing.TB) store.Store { return b }
@@ -716,7 +717,11 @@ func TestBites(t *testing.T) {
 		})
 		noticing[f.by] = true
 	}
+<<<<<<< Updated upstream
 	patience = 3 * time.Minute
+=======
+	patience = usual
+>>>>>>> Stashed changes
 	for _, c := range cases {
 		if !noticing[c.name] {
 			t.Errorf("no fault shows that case %s can fail", c.name)

@@ -28,7 +28,7 @@ import (
 )
 
 // patience is how long anything may take.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 // run calls a tool and returns its exit status and outputs.
 func run(t *testing.T, tool func(*reach.Env, []string) int, args ...string) (status int, stdout, stderr string) {
