@@ -717,11 +717,7 @@ func TestBites(t *testing.T) {
 		})
 		noticing[f.by] = true
 	}
-<<<<<<< Updated upstream
-	patience = 3 * time.Minute
-=======
 	patience = usual
->>>>>>> Stashed changes
 	for _, c := range cases {
 		if !noticing[c.name] {
 			t.Errorf("no fault shows that case %s can fail", c.name)

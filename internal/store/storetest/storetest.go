@@ -70,15 +70,9 @@ var cases = []testCase{
 	{"Restarts", testRestarts},
 }
 
-<<<<<<< Updated upstream
-// patience is how long a completion may take before the test fails: only a lost
-// one should get there.
-var patience = 3 * time.Minute
-=======
 // patience is how long a completion may take before the test fails. Only a lost
 // one should get there, also on a machine that stands still for a minute.
 var patience = 5 * time.Minute
->>>>>>> Stashed changes
 
 // env is one test's engine and the model of what it must hold.
 type env struct {
