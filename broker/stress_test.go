@@ -168,7 +168,32 @@ func TestOrderAcrossLoops(t *testing.T) {
 	orderAcrossLoops(t, b, addr)
 }
 
-// The same while connections move from loop to loop all the time.
+// One message at a time from every loop to a subscriber on one of them, so that
+// the loops wait in between: each message has that loop work on it, whoever does.
+func TestOneAtATimeAcrossLoops(t *testing.T) {
+	_, addr := start(t, nil)
+	sub, _ := dial(t, addr, packet.Connect{Version: mqtt.V311, CleanStart: true, ClientID: []byte("sub")})
+	sub.subscribe(t, "one", mqtt.AtMostOnce)
+	var pubs []*peer
+	for i := range 7 {
+		p, _ := dial(t, addr, packet.Connect{Version: mqtt.V311, CleanStart: true, ClientID: fmt.Appendf(nil, "pub%d", i)})
+		pubs = append(pubs, p)
+	}
+	_ = sub.SetDeadline(time.Now().Add(20 * time.Second))
+	for k := range 1000 {
+		pubs[k%len(pubs)].send(&packet.Publish{Topic: []byte("one"), Payload: fmt.Append(nil, k)})
+		f, body, err := sub.next()
+		var m packet.Publish
+		if err == nil {
+			err = m.Decode(mqtt.V311, f, body)
+		}
+		if err != nil || string(m.Payload) != fmt.Sprint(k) {
+			t.Fatalf("message %d: %q, %v", k, m.Payload, err)
+		}
+	}
+}
+
+// The order across loops, while connections move from one to the next all the time.
 // covers: 5:4.6.0-5 3:4.6.0-5 E088
 func TestOrderWhileMoving(t *testing.T) {
 	b, addr := start(t, nil)

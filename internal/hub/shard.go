@@ -66,6 +66,8 @@ type Shard struct {
 	touched  byte      // keeps the compiler from leaving its reads out
 	outbox   [][]mail
 	outN     int
+	hushed   int      // letters that need not wake their loop at once
+	untold   []*Shard // loops that have such letters
 	sessions Wheel[*Client]
 	links    Wheel[Timed]
 	// waitingFor are connections that have not been admitted yet.
@@ -230,19 +232,24 @@ func (sh *Shard) Post(f func()) bool {
 }
 
 func (sh *Shard) put(ms ...mail) bool {
-	sh.mu.Lock()
-	if sh.closed {
-		sh.mu.Unlock()
-		return false
-	}
-	first := len(sh.inbox) == 0
-	sh.inbox = append(sh.inbox, ms...)
-	sh.waiting.Add(weight(ms))
-	sh.mu.Unlock()
+	first, ok := sh.add(ms)
 	if first {
 		sh.wake()
 	}
-	return true
+	return ok
+}
+
+// add puts mail into the inbox; first: the loop has to be woken for it.
+func (sh *Shard) add(ms []mail) (first, ok bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.closed {
+		return false, false
+	}
+	first = len(sh.inbox) == 0
+	sh.inbox = append(sh.inbox, ms...)
+	sh.waiting.Add(weight(ms))
+	return first, true
 }
 
 func weight(ms []mail) (n int64) {
@@ -310,12 +317,35 @@ func (sh *Shard) post() {
 	}
 	for i, ms := range sh.outbox {
 		if len(ms) > 0 {
-			sh.Hub.Shards[i].put(ms...)
+			to := sh.Hub.Shards[i]
+			first, _ := to.add(ms)
+			switch {
+			case first && len(ms) <= sh.hushed:
+				sh.untold = append(sh.untold, to)
+			case first:
+				to.wake()
+			}
 			clear(ms)
 			sh.outbox[i] = ms[:0]
 		}
 	}
 	sh.outN = 0
+}
+
+// Hush has up to n letters of one batch for another loop not wake it. The caller
+// asks Untold before it waits. 0, as at first: all mail wakes.
+func (sh *Shard) Hush(n int) { sh.hushed = n }
+
+// Untold calls f for each loop that may have mail for which nobody has woken it:
+// f sees to the mail or has that loop do so.
+func (sh *Shard) Untold(f func(*Shard)) {
+	for i, o := range sh.untold {
+		sh.untold[i] = nil
+		if o.Pending() {
+			f(o)
+		}
+	}
+	sh.untold = sh.untold[:0]
 }
 
 func (sh *Shard) mailTo(to *Shard, m mail) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -44,6 +45,10 @@ type Loop struct {
 	timer  int // timerfd
 	file   *os.File
 	raw    syscall.RawConn
+
+	// own is held by whoever works as this loop: its goroutine, or that of another
+	// loop which helps, see help. All that follows is guarded by it.
+	own sync.Mutex
 
 	// owned by the loop
 	socks     []*sock // by descriptor
@@ -109,7 +114,9 @@ func newLoop(e *Engine) (*Loop, error) {
 		return nil, err
 	}
 	l.poll = func(uintptr) bool {
+		l.own.Lock()
 		over := l.work()
+		l.own.Unlock()
 		if len(e.loops) > 1 {
 			l.meter.park(e.clock.Now())
 		}
@@ -223,14 +230,18 @@ func (l *Loop) run() {
 func (l *Loop) work() (over bool) {
 	sh := l.shard
 	for {
-		if l.n = 0; !l.pollNow() && !l.woken {
+		if l.n = 0; !l.pollNow() && !l.woken && !l.help() {
 			return false
 		}
 		l.woken = false
+		l.tell()
 		if l.waitErr != nil {
 			return true
 		}
 		sh.Begin(l.engine.clock.Now())
+		if sh.Hush(0); l.n <= few {
+			sh.Hush(few)
+		}
 		// After several events at once another is likely, and asking is cheaper than
 		// parking; after a single one it is not.
 		l.more = l.n > 1
@@ -249,7 +260,7 @@ func (l *Loop) work() (over bool) {
 		sh.End()
 		l.flush()
 		l.rearm()
-		if !l.more {
+		if !l.more && !l.help() {
 			return false
 		}
 	}
@@ -423,6 +434,7 @@ func (l *Loop) rearm() {
 }
 
 func (l *Loop) shut() {
+	l.own.Lock() // for ever: nobody may help any more
 	l.shard.Close()
 	l.dropListeners()
 	for _, s := range l.socks {
