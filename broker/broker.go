@@ -301,6 +301,10 @@ func (b *Broker) onAllStill(ctx context.Context, f func(*hub.Shard)) error {
 // batches, whatever the load.
 func (b *Broker) MoveForTest(n int) { b.engine.MoveEvery(n) }
 
+// SlowForTest makes one second of the broker's clock last n, before Start: time
+// then is what AdvanceForTest says.
+func (b *Broker) SlowForTest(n int) { b.clock.Slow(n) }
+
 // AdvanceForTest moves the broker's clock forward and returns when what became
 // due has been done.
 func (b *Broker) AdvanceForTest(d time.Duration) {

@@ -28,6 +28,7 @@ const ConnectionsPerLoop = 256
 type Clock struct {
 	start  time.Time
 	offset atomic.Int64
+	slow   time.Duration // see Slow; 0: not at all
 }
 
 // epoch is where the time line begins: thirty years from its zero, so that what
@@ -40,12 +41,20 @@ func NewClock() *Clock { return &Clock{start: time.Now()} }
 
 // Now reads it. Any goroutine.
 func (c *Clock) Now() record.Instant {
-	return record.Instant(time.Since(c.start)) + epoch + record.Instant(c.offset.Load())
+	d := time.Since(c.start)
+	if c.slow != 0 {
+		d /= c.slow
+	}
+	return record.Instant(d) + epoch + record.Instant(c.offset.Load())
 }
 
 // Advance moves it forward, for tests that do not wait. Follow it with a wake of
 // every loop.
 func (c *Clock) Advance(d time.Duration) { c.offset.Add(int64(d)) }
+
+// Slow makes one second of the time line last n, for tests whose seconds are those
+// of Advance, however long the machine takes between. Before the loops start.
+func (c *Clock) Slow(n int) { c.slow = time.Duration(n) }
 
 // Bound is a listening socket with what its connections get.
 type Bound struct {

@@ -77,7 +77,7 @@ func TestScripts(t *testing.T) {
 					t.Parallel()
 					o := script.Options{Dir: t.TempDir(), Wait: *waitFlag, Foreign: name == "mosquitto"}
 					if o.Wait == 0 {
-						o.Wait = 30 * time.Second // on a busy machine; nothing waits that long but what fails
+						o.Wait = 5 * time.Minute // only what never comes is waited for that long
 					}
 					run := func(t *testing.T) {
 						if err := s.Run(v, factories[name], o); err != nil {

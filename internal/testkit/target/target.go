@@ -80,6 +80,9 @@ type Config struct {
 	Moving bool
 }
 
+// patience bounds what only a broken broker takes so long for.
+const patience = 5 * time.Minute
+
 // TCPPipe is a Pipe over a net.Conn.
 type TCPPipe struct {
 	conn net.Conn
@@ -88,7 +91,7 @@ type TCPPipe struct {
 
 // DialTCP connects to addr.
 func DialTCP(addr string) (*TCPPipe, error) {
-	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	c, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +103,7 @@ func NewPipe(c net.Conn) *TCPPipe { return &TCPPipe{conn: c, buf: make([]byte, 6
 
 // Send writes with a deadline, so that a broker which never reads fails the script.
 func (p *TCPPipe) Send(b []byte) error {
-	if err := p.conn.SetWriteDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := p.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	_, err := p.conn.Write(b)

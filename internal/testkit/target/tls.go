@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"time"
 )
 
 // DialTLS connects to addr by TLS and checks that the broker's certificate comes
@@ -21,7 +20,7 @@ func DialTLS(addr, caFile string) (Pipe, error) {
 	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("%s holds no certificate", caFile)
 	}
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, cfg)
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", addr, cfg)
 	if err != nil {
 		return nil, err
 	}

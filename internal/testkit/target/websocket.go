@@ -59,7 +59,7 @@ func (p *wsPipe) handshake(addr string) error {
 	}
 	var head []byte
 	for {
-		b, err := p.tcp.Recv(5 * time.Second)
+		b, err := p.tcp.Recv(patience)
 		if err != nil {
 			return fmt.Errorf("WebSocket handshake: %w", err)
 		}
