@@ -65,6 +65,9 @@ func RunCrashes(t testing.TB, c Crash) {
 				g.adopt(k.clone())
 			}
 		}
+		if (x.n+1)%2000 == 0 {
+			t.Logf("%d batches", x.n+1)
+		}
 	}
 }
 
