@@ -38,8 +38,14 @@ import (
 // scenarios are names of the load generator with the flags that fix the rate.
 var scenarios = []struct{ name, args string }{
 	{"QoS 1, 50 pairs, 2,000/s", "-scenario latency -rate 2000"},
+	{"QoS 1, 50 pairs, 5,000/s", "-scenario latency -rate 5000"},
 	{"QoS 1, 50 pairs, 20,000/s", "-scenario latency -rate 20000"},
+	{"QoS 1, 50 pairs, 50,000/s", "-scenario latency -rate 50000"},
+	{"QoS 1, 50 pairs, 100,000/s", "-scenario latency -rate 100000"},
+	{"QoS 0, 500 to 1, 2,000/s", "-scenario slow -clients 500 -rate 2000"},
 	{"QoS 0, 500 to 1, 20,000/s", "-scenario slow -clients 500 -rate 20000"},
+	{"QoS 0, 500 to 1, 50,000/s", "-scenario slow -clients 500 -rate 50000"},
+	{"QoS 0, 500 to 1, 100,000/s", "-scenario slow -clients 500 -rate 100000"},
 	{"QoS 0, 50 pairs, 16 in flight", "-scenario p2p-qos0 -window 16"},
 	{"QoS 1, 50 pairs, 20 in flight", "-scenario p2p-qos1"},
 	{"QoS 0, 1 to 500", "-scenario fanout-qos0"},

@@ -14,7 +14,7 @@ import "github.com/midgemq/midge/internal/hub"
 
 // few is how many letters, from how many events at most, are worked on for
 // another loop. More of them are worth a wake-up, and a thread.
-const few = 16
+const few = 4
 
 // help works on what this loop has put into the inboxes of loops that wait, and
 // wakes those that do not. again: there is mail for this one meanwhile. The

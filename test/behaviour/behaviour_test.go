@@ -56,6 +56,41 @@ func TestScriptsParse(t *testing.T) {
 	}
 }
 
+// movingFiles are run also while connections move over WebSocket and TLS: what
+// those two keep between one packet and the next, in both directions.
+var movingFiles = []string{"publish", "qos2", "takeover", "will"}
+
+// TestMovingTransports runs them, each in the newest version that it names.
+func TestMovingTransports(t *testing.T) {
+	if *targetFlag != "" {
+		return
+	}
+	n := 0
+	for _, s := range load(t) {
+		file := strings.TrimSuffix(s.File, ".txt")
+		if !slices.Contains(movingFiles, file) || !s.Has("tcp") {
+			continue
+		}
+		for _, name := range []string{"moving-ws", "moving-tls"} {
+			v := s.Versions[len(s.Versions)-1]
+			n++
+			t.Run(fmt.Sprintf("%s/%s/v%d/%s", file, s.Name, v, name), func(t *testing.T) {
+				t.Parallel()
+				o := script.Options{Dir: t.TempDir(), Wait: *waitFlag}
+				if o.Wait == 0 {
+					o.Wait = 30 * time.Second
+				}
+				if err := s.Run(v, factories[name], o); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
+	}
+	if n < 20 {
+		t.Fatalf("only %d scripts", n)
+	}
+}
+
 // TestScripts runs every script that names a wanted target, once for each of its
 // protocol versions, as file/section/version/target. Asked for by the flag,
 // WebSocket and TLS run everything that tcp does: the transport makes no
