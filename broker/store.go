@@ -28,9 +28,14 @@ const (
 	// of the file system, for small ones: one in so many.
 	reserve      = 64 << 20
 	reserveShare = 20
-	// spaceEvery is how often free space is looked at.
+	// reclaimFrom is the free space in bytes that giving room back needs itself: a
+	// new log, and tables of what is still wanted.
+	reclaimFrom = 4 << 20
+	// spaceEvery is how often free space is looked at, ten times as often when it
+	// comes near the reserve.
 	spaceEvery = 500 * time.Millisecond
-	// lossEvery is how often at most a line says that records were damaged.
+	// lossEvery is how often at most a line says that records were damaged, and one
+	// that tables could not be written.
 	lossEvery = time.Minute
 )
 
@@ -62,7 +67,10 @@ type disk struct {
 	dir      string
 	store    *pebblestore.Store
 	exporter exporter
-	lost     atomic.Int64 // when a loss was last logged, in Unix seconds
+	// when a loss, and that the store could not tidy up, were last logged, in Unix seconds
+	lost, untold atomic.Int64
+	// reclaiming: a goroutine has the store give room back.
+	reclaiming atomic.Bool
 	// missing is what damage found at the opening has cost.
 	missing int64
 }
@@ -116,9 +124,10 @@ func (b *Broker) openDisk() error {
 		return err
 	}
 	st, r, err := salvage.Open(d.dir, pebblestore.Options{
-		Clock:    func() (record.Instant, time.Time) { return b.clock.Now(), time.Now() },
-		Interval: b.cfg.Storage.Interval,
-		Event:    d.event,
+		Clock:         func() (record.Instant, time.Time) { return b.clock.Now(), time.Now() },
+		Interval:      b.cfg.Storage.Interval,
+		Event:         d.event,
+		MemTableBytes: memTable(d.dir),
 	})
 	if e, ok := errors.AsType[*SchemaError](err); ok {
 		return &refusedStore{e, d.dir}
@@ -133,6 +142,17 @@ func (b *Broker) openDisk() error {
 	d.store, b.store, b.disk = st, st, d
 	d.say()
 	return nil
+}
+
+// memTable is how much is gathered in memory before it becomes a table; 0: as the
+// store thinks fit. On a small disk less: up to five logs of that size exist, and
+// four tables in memory have to fit into the reserve when it is full.
+func memTable(dir string) int {
+	_, size, ok := diskSpace(filepath.Dir(dir))
+	if !ok || size >= 2<<30 {
+		return 0
+	}
+	return int(max(size/128, 1<<20))
 }
 
 // say tells what an acknowledgement is worth.
@@ -168,15 +188,28 @@ func (d *disk) event(e pebblestore.Event) {
 	case pebblestore.Available:
 		log.Notice("Storage works again.")
 	case pebblestore.Damaged, pebblestore.Lost:
-		now := time.Now().Unix()
-		if last := d.lost.Load(); now-last >= int64(lossEvery/time.Second) && d.lost.CompareAndSwap(last, now) {
+		if due(&d.lost) {
 			log.Error("Error: Stored data is lost: %v. The metric store_lost_total counts.", e.Err)
 		}
 	case pebblestore.Background:
-		log.Warning("Warning: The store could not tidy up and tries again: %v.", e.Err)
+		d.untidy(e.Err)
 	case pebblestore.Slow:
 		log.Warning("Warning: The disk is slow: %v.", e.Err)
 	}
+}
+
+// untidy says that tables could not be written; the store tries many times a second.
+func (d *disk) untidy(err error) {
+	if due(&d.untold) {
+		d.b.log.Warning("Warning: The store could not tidy up and tries again: %v.", err)
+	}
+}
+
+// due reports whether something was last said lossEvery ago, and notes that it is
+// said now.
+func due(said *atomic.Int64) bool {
+	now, last := time.Now().Unix(), said.Load()
+	return now-last >= int64(lossEvery/time.Second) && said.CompareAndSwap(last, now)
 }
 
 // watchSpace refuses messages before the disk is full, until the broker ends.
@@ -186,10 +219,20 @@ func (d *disk) watchSpace() {
 	low := false
 	for {
 		if free, size, ok := diskSpace(d.dir); ok {
-			now := free < min(reserve, size/reserveShare)
-			if now != low {
+			limit := min(reserve, size/reserveShare)
+			if low {
+				limit += limit / 4 // what tidying up needs for a moment comes and goes
+			}
+			if now := free < limit; now != low {
 				low = now
 				d.sayLow(low, free)
+			}
+			if low && free >= reclaimFrom {
+				d.reclaim()
+			}
+			t.Reset(spaceEvery)
+			if free < 8*limit {
+				t.Reset(spaceEvery / 10)
 			}
 		}
 		select {
@@ -198,6 +241,20 @@ func (d *disk) watchSpace() {
 			return
 		}
 	}
+}
+
+// reclaim has what was deleted leave the disk. It does not wait: writing may take
+// long.
+func (d *disk) reclaim() {
+	if !d.reclaiming.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer d.reclaiming.Store(false)
+		if err := d.store.Reclaim(); err != nil && !errors.Is(err, pebblestore.ErrUnavailable) {
+			d.untidy(err)
+		}
+	}()
 }
 
 func (d *disk) sayLow(low bool, free uint64) {

@@ -17,28 +17,10 @@ import (
 // on; when there is room again the broker goes on without a restart, and what was
 // acknowledged survives SIGKILL.
 func TestFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Log("not run: a small file system can be mounted by root only")
+	w, data := smallDisk(t, "96m")
+	if w == nil {
 		return
 	}
-	w := newWorld(t, "max_queued_messages 0\nmax_inflight_messages 0\n")
-	data := filepath.Join(w.dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", data, "tmpfs", 0, "size=96m"); err != nil {
-		t.Logf("not run: mount: %v", err)
-		return
-	}
-	t.Cleanup(func() {
-		if w.cmd != nil {
-			w.kill()
-		}
-		if err := syscall.Unmount(data, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	w.launch()
 	away := newSubscriber(w, "away", rawmqtt.V5, 1)
 	away.limited = true
 	away.run()
@@ -112,6 +94,78 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%d messages came, %d were acknowledged", got, kept)
 	}
 	away.m.Unlock()
+	away.stop(true)
+	w.terminate()
+	w.check()
+}
+
+// smallDisk launches a broker whose store is on a small file system; nil: that
+// cannot be had here.
+func smallDisk(t *testing.T, size string) (w *world, data string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Log("not run: a small file system can be mounted by root only")
+		return nil, ""
+	}
+	w = newWorld(t, "max_queued_messages 0\nmax_inflight_messages 0\n")
+	data = filepath.Join(w.dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", data, "tmpfs", 0, "size="+size); err != nil {
+		t.Logf("not run: mount: %v", err)
+		return nil, ""
+	}
+	t.Cleanup(func() {
+		if w.cmd != nil {
+			w.kill()
+		}
+		if err := syscall.Unmount(data, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	w.launch()
+	return w, data
+}
+
+// TestFullOfQueue: a disk that is full of what waits for one session has room
+// again when the session has got it, though next to nothing is written any more.
+func TestFullOfQueue(t *testing.T) {
+	w, _ := smallDisk(t, "200m")
+	if w == nil {
+		return
+	}
+	away := newSubscriber(w, "away", rawmqtt.V5, 1)
+	away.limited = true
+	away.run()
+	<-away.suback
+	away.stop(true)
+	p := w.mustDial("pub5", rawmqtt.V5)
+	pad := make([]byte, 64<<10) // tables are compressed
+	for i := range pad {
+		pad[i] = byte(rand.IntN(256))
+	}
+	n, kept := 0, 0
+	publish := func() byte {
+		n++
+		must(t, p.send(&rawmqtt.Packet{Type: rawmqtt.PUBLISH, Flags: 2, ID: 1, Topic: "p/x", Payload: []byte(fmt.Sprintf("%d %s", n, pad))}))
+		k := w.next(p, rawmqtt.PUBACK)
+		if k.code == 0 {
+			kept++
+		}
+		return k.code
+	}
+	for code := byte(0); code == 0; {
+		if code = publish(); n > 5000 {
+			t.Fatal("200 MB hold 5,000 messages of 64 KiB")
+		}
+	}
+	if kept < 500 {
+		t.Errorf("full after %d messages of 64 KiB", kept)
+	}
+	away.run()
+	w.wait("all that waited", func() bool { away.m.Lock(); defer away.m.Unlock(); return away.count["p/x"] >= kept })
+	w.wait("room on the disk", func() bool { return publish() == 0 })
 	away.stop(true)
 	w.terminate()
 	w.check()

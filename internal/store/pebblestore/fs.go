@@ -12,6 +12,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// scarce is how many times what is taken ahead has to be free. Not more: what was
+// taken ahead is all that a log has when others fill the disk.
+const scarce = 2
+
 // errFenced is what an engine that was given up gets for each attempt to change
 // a file.
 var errFenced = errors.New("this instance of the engine was given up")
@@ -28,7 +32,8 @@ var errFenced = errors.New("this instance of the engine was given up")
 // Pebble, whether it is there.
 type fence struct {
 	vfs.FS
-	c *counters
+	dir string // the store's
+	c   *counters
 	// failed is told of errors of the log.
 	failed func(error)
 	// flushing counts groups under way that want stable storage: while it is 0 a
@@ -171,7 +176,12 @@ func (x *fencedFile) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
+// Preallocate takes the room of a log ahead. On a disk where that is short it is
+// left for what is really written: the last of it is what makes room again.
 func (x *fencedFile) Preallocate(off, n int64) error {
+	if u, err := x.f.GetDiskUsage(x.f.dir); err == nil && u.AvailBytes < scarce*uint64(n) {
+		return nil
+	}
 	return x.f.change(func() error { return x.File.Preallocate(off, n) }) // its error means nothing
 }
 

@@ -50,7 +50,7 @@ const (
 // openInstance opens Pebble; the directory's lock is held.
 func (s *Store) openInstance() (in *instance, err error) {
 	in = &instance{
-		store: s, fence: &fence{FS: s.fs, c: &s.count},
+		store: s, fence: &fence{FS: s.fs, dir: s.dir, c: &s.count},
 		over: make(chan struct{}), dead: make(chan struct{}),
 	}
 	made := in // in is nil after an error, and goroutines of Pebble may go on
@@ -224,6 +224,20 @@ func (in *instance) shut() (err error) {
 	return in.db.Close()
 }
 
+// flush has the tables in memory written out; the channel tells the end of it.
+func (in *instance) flush() (done <-chan struct{}, err error) {
+	defer func() {
+		if p := recover(); p != nil { // with its locks held
+			err = fmt.Errorf("%v", p)
+			in.giveUp(err, true)
+		}
+	}()
+	if err := in.failed(); err != nil {
+		return nil, err
+	}
+	return in.db.AsyncFlush()
+}
+
 // flushPatience is how long the end of an instance waits for its tables.
 const flushPatience = 5 * time.Second
 
@@ -231,7 +245,7 @@ const flushPatience = 5 * time.Second
 // first, so that the next opening has no log to read; it is in the log as well.
 func (in *instance) end() error {
 	close(in.over)
-	if done, err := in.db.AsyncFlush(); err == nil {
+	if done, err := in.flush(); err == nil {
 		t := time.NewTimer(flushPatience)
 		select {
 		case <-done:

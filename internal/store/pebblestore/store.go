@@ -82,6 +82,7 @@ type Store struct {
 	flushing  atomic.Pointer[error] // the same, when it is a flush that fails
 	confirmed atomic.Uint64         // number of the last group that completed
 	mark      *mark                 // of the last that is on stable storage
+	reclaimed uint64                // groups at the last Reclaim
 	wake      chan struct{}
 	finish    chan *group
 	behind    atomic.Int64  // groups with the finisher
@@ -393,6 +394,44 @@ func (s *Store) LoadRetained(f func(*record.Message) error) error {
 	return s.walk(func(v *view) error { return v.retained(f) })
 }
 
+// Reclaim has what is in memory written to tables, in which what was deleted takes
+// no room, so that logs and tables that nothing refers to any more leave the disk:
+// Pebble does that by itself when enough was written, which a disk that is nearly
+// full may never let happen. It returns when that is done, or when nothing was
+// committed since the last call. Any one goroutine at a time.
+func (s *Store) Reclaim() error {
+	groups := s.count.groups.Load()
+	if groups == s.reclaimed {
+		return nil
+	}
+	in := s.hold()
+	if in == nil {
+		return s.Failing()
+	}
+	defer in.readers.Done()
+	done, err := in.flush()
+	if err != nil {
+		return fmt.Errorf("reclaim room: %w", err)
+	}
+	select {
+	case <-done:
+		s.reclaimed = groups
+	case <-in.over:
+	case <-in.dead:
+	}
+	return nil
+}
+
+// hold keeps the instance open until its readers.Done; nil: there is none.
+func (s *Store) hold() *instance {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	if s.in != nil {
+		s.in.readers.Add(1)
+	}
+	return s.in
+}
+
 // Close writes what was submitted, puts it on stable storage and ends the
 // engine. What the disk does not take is failed with store.ErrClosed. A second
 // Close does nothing.
@@ -458,13 +497,7 @@ func (s *Store) Stats() Stats {
 		LogBytes: n.logBytes.Load(), BytesWritten: n.bytesWritten.Load(), Payload: n.payload.Load(),
 		Damaged: n.damaged.Load(), LostGroups: n.lost.Load(), Available: s.failing.Load() == nil,
 	}
-	s.readMu.Lock()
-	in := s.in
-	if in != nil {
-		in.readers.Add(1)
-	}
-	s.readMu.Unlock()
-	if in != nil {
+	if in := s.hold(); in != nil {
 		v.DiskBytes = in.db.Metrics().DiskSpaceUsage()
 		in.readers.Done()
 	}
