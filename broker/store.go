@@ -31,8 +31,8 @@ const (
 	// reclaimFrom is the free space in bytes that giving room back needs itself: a
 	// new log, and tables of what is still wanted.
 	reclaimFrom = 4 << 20
-	// spaceEvery is how often free space is looked at, ten times as often when it
-	// comes near the reserve.
+	// spaceEvery is how often free space is looked at, ten times as often while it
+	// changes near the reserve.
 	spaceEvery = 500 * time.Millisecond
 	// lossEvery is how often at most a line says that records were damaged, and one
 	// that tables could not be written.
@@ -216,7 +216,7 @@ func due(said *atomic.Int64) bool {
 func (d *disk) watchSpace() {
 	t := time.NewTicker(spaceEvery)
 	defer t.Stop()
-	low := false
+	low, before := false, uint64(0)
 	for {
 		if free, size, ok := diskSpace(d.dir); ok {
 			limit := min(reserve, size/reserveShare)
@@ -230,10 +230,12 @@ func (d *disk) watchSpace() {
 			if low && free >= reclaimFrom {
 				d.reclaim()
 			}
-			t.Reset(spaceEvery)
-			if free < 8*limit {
-				t.Reset(spaceEvery / 10)
+			every := spaceEvery
+			if free < 8*limit && free != before {
+				every /= 10
 			}
+			before = free
+			t.Reset(every)
 		}
 		select {
 		case <-t.C:

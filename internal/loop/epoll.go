@@ -239,9 +239,11 @@ func (l *Loop) work() (over bool) {
 			return true
 		}
 		sh.Begin(l.engine.clock.Now())
-		if sh.Hush(0); l.n <= few {
-			sh.Hush(few)
+		hushed := few
+		if l.n > few {
+			hushed = 0
 		}
+		sh.Hush(hushed)
 		// After several events at once another is likely, and asking is cheaper than
 		// parking; after a single one it is not.
 		l.more = l.n > 1

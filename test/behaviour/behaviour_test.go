@@ -56,6 +56,15 @@ func TestScriptsParse(t *testing.T) {
 	}
 }
 
+// scriptOptions are what a script is run with on a target.
+func scriptOptions(t *testing.T, name string) script.Options {
+	o := script.Options{Dir: t.TempDir(), Wait: *waitFlag, Foreign: name == "mosquitto"}
+	if o.Wait == 0 {
+		o.Wait = 5 * time.Minute // only what never comes is waited for that long
+	}
+	return o
+}
+
 // movingFiles are run also while connections move over WebSocket and TLS: what
 // those two keep between one packet and the next, in both directions.
 var movingFiles = []string{"publish", "qos2", "takeover", "will"}
@@ -76,11 +85,7 @@ func TestMovingTransports(t *testing.T) {
 			n++
 			t.Run(fmt.Sprintf("%s/%s/v%d/%s", file, s.Name, v, name), func(t *testing.T) {
 				t.Parallel()
-				o := script.Options{Dir: t.TempDir(), Wait: *waitFlag}
-				if o.Wait == 0 {
-					o.Wait = 30 * time.Second
-				}
-				if err := s.Run(v, factories[name], o); err != nil {
+				if err := s.Run(v, factories[name], scriptOptions(t, name)); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -110,10 +115,7 @@ func TestScripts(t *testing.T) {
 			for _, v := range s.Versions {
 				t.Run(fmt.Sprintf("%s/%s/v%d/%s", file, s.Name, v, name), func(t *testing.T) {
 					t.Parallel()
-					o := script.Options{Dir: t.TempDir(), Wait: *waitFlag, Foreign: name == "mosquitto"}
-					if o.Wait == 0 {
-						o.Wait = 5 * time.Minute // only what never comes is waited for that long
-					}
+					o := scriptOptions(t, name)
 					run := func(t *testing.T) {
 						if err := s.Run(v, factories[name], o); err != nil {
 							t.Fatal(err)

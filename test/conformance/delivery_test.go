@@ -27,6 +27,15 @@ type rig struct {
 func newRig(t *testing.T, st store.Store, change func(*config.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t}
+	log, err := logging.New(logging.Options{Types: logging.Default, Dest: logging.ToStderr, Stderr: &r.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.e = engine(log, st, 1, change)
+	return r
+}
+
+func engine(log *logging.Logger, st store.Store, loops int, change func(*config.Config)) *sim.Engine {
 	c := config.Default()
 	c.Listeners = []*config.Listener{{
 		Address: "127.0.0.1", Protocol: config.MQTT, Versions: config.AllVersions, AllowAnonymous: true,
@@ -36,12 +45,7 @@ func newRig(t *testing.T, st store.Store, change func(*config.Config)) *rig {
 		change(c)
 	}
 	o := broker.Options{Config: c, Version: "test"}
-	log, err := logging.New(logging.Options{Types: logging.Default, Dest: logging.ToStderr, Stderr: &r.log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.e = sim.New(broker.HubConfig(&o), broker.Settings(&o, c.Listeners[0]), log, st, 1)
-	return r
+	return sim.New(broker.HubConfig(&o), broker.Settings(&o, c.Listeners[0]), log, st, loops)
 }
 
 // peer is one client of a rig. Everything the broker sends it is judged.

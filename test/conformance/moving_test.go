@@ -5,12 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/midgemq/midge/broker"
-	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/store/memstore"
 	"github.com/midgemq/midge/internal/testkit/rawmqtt"
-	"github.com/midgemq/midge/internal/testkit/sim"
 )
 
 // TestMovingWaitsForTheFence: a subscriber leaves for another loop while a letter
@@ -18,10 +15,7 @@ import (
 // loop has its turn first: it must keep the letter until the older one has been
 // worked on.
 func TestMovingWaitsForTheFence(t *testing.T) {
-	c := config.Default()
-	c.Listeners = []*config.Listener{{Address: "127.0.0.1", Protocol: config.MQTT, Versions: config.AllVersions, AllowAnonymous: true}}
-	o := broker.Options{Config: c, Version: "test"}
-	r := &rig{t: t, e: sim.New(broker.HubConfig(&o), broker.Settings(&o, c.Listeners[0]), logging.Discard(), memstore.New(), 3)}
+	r := &rig{t: t, e: engine(logging.Discard(), memstore.New(), 3, nil)}
 	p, s, q := r.open(rawmqtt.V311, "publisher", true), r.open(rawmqtt.V311, "subscriber", true), r.open(rawmqtt.V311, "other", true)
 	s.send(&rawmqtt.Packet{Type: rawmqtt.SUBSCRIBE, ID: 1, Filters: []rawmqtt.Filter{{Filter: "t"}}})
 	s.read()

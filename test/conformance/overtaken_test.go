@@ -5,12 +5,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/midgemq/midge/broker"
-	"github.com/midgemq/midge/internal/config"
 	"github.com/midgemq/midge/internal/logging"
 	"github.com/midgemq/midge/internal/store/memstore"
 	"github.com/midgemq/midge/internal/testkit/rawmqtt"
-	"github.com/midgemq/midge/internal/testkit/sim"
 )
 
 // TestRetainedOvertakes: a publisher on another loop changes a retained message
@@ -26,14 +23,11 @@ func TestRetainedOvertakes(t *testing.T) {
 }
 
 func testRetainedOvertakes(t *testing.T, qos byte) {
-	c := config.Default()
-	c.Listeners = []*config.Listener{{Address: "127.0.0.1", Protocol: config.MQTT, Versions: config.AllVersions, AllowAnonymous: true}}
-	o := broker.Options{Config: c, Version: "test"}
 	log, err := logging.New(logging.Options{Types: logging.Subscribe, Dest: logging.ToTopic})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, e: sim.New(broker.HubConfig(&o), broker.Settings(&o, c.Listeners[0]), log, memstore.New(), 2)}
+	r := &rig{t: t, e: engine(log, memstore.New(), 2, nil)}
 	p, s := r.open(rawmqtt.V311, "publisher", true), r.open(rawmqtt.V311, "subscriber", true)
 	if p.p.Env() == s.p.Env() {
 		t.Fatal("both are on one loop")

@@ -349,6 +349,18 @@ func TestTruncatedZeroed(t *testing.T) {
 	}
 }
 
+// lastLog gives the newest log, its bytes and what is in it.
+func lastLog(t *testing.T, fs vfs.FS) (last logFile, b []byte, w walked) {
+	t.Helper()
+	f, err := list(fs, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last = f.logs[len(f.logs)-1]
+	b = readFile(t, fs, fs.PathJoin(dir, last.name))
+	return last, b, walk(b, last.number)
+}
+
 // TestEndCutAway: the last log cut between two groups looks as if the broker had
 // ended earlier, and one that is empty or gone as if nothing had been written. The
 // mark of what was on stable storage tells, to the group; without one that checks
@@ -356,13 +368,7 @@ func TestTruncatedZeroed(t *testing.T) {
 func TestEndCutAway(t *testing.T) {
 	fs := sample(t)
 	before, _ := reopen(t, copyFS(t, fs))
-	f, err := list(fs, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := f.logs[len(f.logs)-1]
-	b := readFile(t, fs, fs.PathJoin(dir, last.name))
-	w := walk(b, last.number)
+	last, b, w := lastLog(t, fs)
 	whole, err := pebblestore.Durable(fs, dir)
 	if err != nil || whole < groups {
 		t.Fatalf("%d %v", whole, err)
@@ -479,13 +485,7 @@ func TestGroupsLost(t *testing.T) {
 func TestEndOfEndedLog(t *testing.T) {
 	fs := sample(t)
 	before, _ := reopen(t, copyFS(t, fs))
-	f, err := list(fs, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := f.logs[len(f.logs)-1]
-	b := readFile(t, fs, fs.PathJoin(dir, last.name))
-	w := walk(b, last.number)
+	last, b, w := lastLog(t, fs)
 	end := w.at[len(w.at)-1]
 	b = b[:end+int64(chunkHead+len(w.records[len(w.records)-1]))] // it was one chunk
 	whole := appendChunk(bytes.Clone(b), last.number+1, kindFull, nil)
